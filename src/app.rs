@@ -1,0 +1,338 @@
+//! Puts the parts together, watches over them, and takes them down in order. Nobody imports this but
+//! `main` and `demo`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::captchaai::balance::Shared;
+use crate::captchaai::balance_pollers;
+use crate::captchaai::client::Client;
+use crate::captchaai::error::REASONS;
+use crate::cli::{REVISION, RUSTC, Settings, VERSION};
+use crate::config::{Account, Config, Fault, Listen, UnknownPingback};
+use crate::domain::activity::RATIO_WINDOWS;
+use crate::domain::clock::{SharedClock, SystemClock};
+use crate::domain::error_code::CODES;
+use crate::domain::time::unix_seconds;
+use crate::http::{self, AppState, BuildInfo, ReloadRequest};
+use crate::metrics::{LabelSets, Metrics};
+use crate::store::{OpenError, Options, Store, StoreError};
+
+/// No pingback within this time of the submission means that it is missed.
+const PINGBACK_DEADLINE: Duration = Duration::from_mins(2);
+/// How often overdue pingbacks are looked for.
+const DEADLINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Overdue pingbacks in one step.
+const DEADLINE_STEP: usize = 500;
+/// How often old tasks are looked for.
+const REMOVE_INTERVAL: Duration = Duration::from_secs(10);
+const MIN_REMOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long reading the configuration again may take.
+const REREAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is left of the ten seconds of a shutdown for the store, after the server has taken its part.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Why the program ends with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot listen.
+    #[error("{0}")]
+    Listen(std::io::Error),
+    /// It cannot keep anything.
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    /// A part of it could not be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// A part that must run for ever has ended.
+    #[error("{0}")]
+    Died(String),
+}
+
+/// Reads the settings again, for a reload.
+pub type Reread = Arc<dyn Fn() -> Result<Settings, Vec<Fault>> + Send + Sync>;
+
+/// Runs until `stop` is cancelled, or until a part dies. `ready` gets the addresses once all is up.
+pub async fn run(
+    settings: Settings,
+    reread: Reread,
+    stop: CancellationToken,
+    ready: Option<oneshot::Sender<Vec<SocketAddr>>>,
+) -> Result<(), Error> {
+    let Settings { config, listen, warnings } = settings;
+    log_warnings(&warnings);
+    log_start(&config);
+    let clock: SharedClock = Arc::new(SystemClock);
+    let metrics = Metrics::new(&label_sets(&config)).map_err(|error| Error::Setup(error.to_string()))?;
+    let build = BuildInfo { version: VERSION, revision: REVISION, rustc: RUSTC };
+    metrics.build_info.with_label_values(&[build.version, build.revision, build.rustc]).set(1);
+    record_load(&metrics, &clock);
+    let listeners = http::bind(&listen.addresses).await.map_err(Error::Listen)?;
+    let store = Store::open(&store_options(&config), metrics.clone(), Arc::clone(&clock))?;
+    let client = Client::new().map_err(|error| Error::Setup(error.to_string()))?;
+
+    let (config_sender, config) = watch::channel(Arc::new(config));
+    let (reload, reloads) = mpsc::channel(1);
+    let listen = Arc::new(listen);
+    let parts = Parts {
+        store: store.clone(),
+        metrics: metrics.clone(),
+        clock: Arc::clone(&clock),
+        client,
+        listen: Arc::clone(&listen),
+    };
+    let addresses: Vec<_> = listeners.iter().map(|(_, address)| *address).collect();
+    let state = AppState {
+        config: config.clone(),
+        store: store.clone(),
+        metrics,
+        clock,
+        listen,
+        stop: stop.clone(),
+        reload,
+        build,
+    };
+
+    let mut running = JoinSet::new();
+    let server = http::serve(listeners, state, stop.clone());
+    running.spawn(async move { server.await.map_err(|error| format!("the HTTP server ended: {error}")) });
+    running.spawn(poll_balances(parts.clone(), config.clone(), stop.clone()));
+    running.spawn(pass_deadlines(store.clone(), stop.clone()));
+    running.spawn(remove_old(store.clone(), config, stop.clone()));
+    running.spawn(reload_when_asked(parts, reread, config_sender, reloads, stop.clone()));
+    for address in &addresses {
+        info!(%address, "listening");
+    }
+    if let Some(ready) = ready {
+        // An error means that nobody wants to know.
+        let _ = ready.send(addresses);
+    }
+    let result = supervise(&mut running, &store, &stop).await;
+    shut_down(running, &store).await;
+    result
+}
+
+/// Waits for the wish to stop, or for the first part that ends without it.
+async fn supervise(
+    running: &mut JoinSet<Result<(), String>>,
+    store: &Store,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let died = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        reason = store.failed() => reason,
+        ended = running.join_next() => match ended {
+            Some(Ok(Ok(()))) | None if stop.is_cancelled() => return Ok(()),
+            Some(Ok(Ok(()))) | None => "a background task ended by itself".to_owned(),
+            Some(Ok(Err(reason))) => reason,
+            Some(Err(error)) => format!("a background task died: {error}"),
+        },
+    };
+    stop.cancel();
+    Err(Error::Died(died))
+}
+
+/// In order: no more requests, then no more background work, then the store.
+async fn shut_down(mut running: JoinSet<Result<(), String>>, store: &Store) {
+    info!("stopping");
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => error!(reason, "while stopping"),
+            Err(error) => error!(%error, "while stopping"),
+        }
+    }
+    if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+        warn!("the store takes too long to close; what was acknowledged is on disk already");
+    }
+    info!("stopped");
+}
+
+#[derive(Debug, Clone)]
+struct Parts {
+    store: Store,
+    metrics: Metrics,
+    clock: SharedClock,
+    client: Client,
+    listen: Arc<Listen>,
+}
+
+/// Runs a balance poller for every account. When the configuration changes, those of unchanged
+/// accounts go on: one that CaptchaAI has refused must not ask again because something else changed.
+async fn poll_balances(
+    parts: Parts,
+    mut config: watch::Receiver<Arc<Config>>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let Parts { store, metrics, clock, client, .. } = parts;
+    let shared = Shared { client, store: store.clone(), metrics: metrics.clone(), clock };
+    let mut rng = fastrand::Rng::new();
+    let mut kept = store.balances().await.map_err(|error| format!("the last balances cannot be read: {error}"))?;
+    let mut polled: Vec<(Account, CancellationToken)> = Vec::new();
+    let mut pollers = JoinSet::new();
+    loop {
+        let accounts = config.borrow_and_update().accounts.clone();
+        polled.retain(|(account, stop_one)| {
+            let stays = accounts.iter().any(|other| other.is_same(account));
+            if !stays {
+                stop_one.cancel();
+                metrics.forget_account(&account.name, &RATIO_WINDOWS.map(|(window, _)| window));
+            }
+            stays
+        });
+        let new: Vec<_> = accounts.into_iter().filter(|new| polled.iter().all(|(old, _)| !old.is_same(new))).collect();
+        for (poller, account) in balance_pollers(&new, &kept, &shared, &mut rng).into_iter().zip(new) {
+            let stop_one = stop.child_token();
+            polled.push((account, stop_one.clone()));
+            pollers.spawn(async move {
+                poller.run(stop_one.clone()).await;
+                stop_one.is_cancelled()
+            });
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            reason = first_failure(&mut pollers) => return Err(reason),
+            changed = config.changed() => changed.map_err(|_| "nobody reads the configuration any more".to_owned())?,
+        }
+        // If this fails, new pollers go on from what was there when the program started.
+        kept = store.balances().await.unwrap_or(kept);
+    }
+    while pollers.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Resolves when a poller ends that nobody asked to.
+async fn first_failure(pollers: &mut JoinSet<bool>) -> String {
+    loop {
+        match pollers.join_next().await {
+            Some(Ok(asked_to)) if asked_to => {}
+            Some(Ok(_)) => return "a balance poller ended by itself".to_owned(),
+            Some(Err(error)) => return format!("a balance poller died: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Counts the pingbacks that are overdue.
+async fn pass_deadlines(store: Store, stop: CancellationToken) -> Result<(), String> {
+    let work = async {
+        loop {
+            let passed = store.pass_deadlines(DEADLINE_STEP).await;
+            rest_unless_more(passed.map(|count| count < DEADLINE_STEP), DEADLINE_INTERVAL).await;
+        }
+    };
+    stop.run_until_cancelled(work).await;
+    Ok(())
+}
+
+/// Removes old tasks.
+async fn remove_old(store: Store, config: watch::Receiver<Arc<Config>>, stop: CancellationToken) -> Result<(), String> {
+    let work = async {
+        loop {
+            let retention = config.borrow().storage.retention;
+            rest_unless_more(store.remove_old(retention).await, retention.clamp(MIN_REMOVE_INTERVAL, REMOVE_INTERVAL))
+                .await;
+        }
+    };
+    stop.run_until_cancelled(work).await;
+    Ok(())
+}
+
+/// Small steps follow each other without a pause while there is more to do. A store that cannot be
+/// written says so itself, so an error only waits.
+async fn rest_unless_more(nothing_left: Result<bool, StoreError>, interval: Duration) {
+    if nothing_left != Ok(false) {
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Reads the configuration again upon SIGHUP and `POST /-/reload`. A faulty one changes nothing.
+async fn reload_when_asked(
+    parts: Parts,
+    reread: Reread,
+    config: watch::Sender<Arc<Config>>,
+    mut requests: mpsc::Receiver<ReloadRequest>,
+    stop: CancellationToken,
+) -> Result<(), String> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| format!("SIGHUP cannot be handled: {error}"))?;
+    loop {
+        let reply = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = hangups.recv() => None,
+            Some(reply) = requests.recv() => Some(reply),
+        };
+        let result = reload(&parts, &reread, &config).await;
+        if let Err(faults) = &result {
+            parts.metrics.config_last_reload_successful.set(0);
+            error!(faults = faults.join("; "), "the configuration is not reloaded; the old one stays");
+        }
+        if let Some(reply) = reply {
+            // An error means that the client went away.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+async fn reload(parts: &Parts, reread: &Reread, config: &watch::Sender<Arc<Config>>) -> Result<(), Vec<String>> {
+    let fault = |text: &str| vec![text.to_owned()];
+    let reread = Arc::clone(reread);
+    // Files and names may hang; requests must not hang with them.
+    let reading = tokio::time::timeout(REREAD_TIMEOUT, tokio::task::spawn_blocking(move || reread())).await;
+    let Ok(Ok(settings)) = reading else { return Err(fault("the configuration cannot be read in time")) };
+    let settings = settings.map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    if !settings.listen.is_same_web_config(&parts.listen) {
+        return Err(fault("--web.config.file takes effect at a restart, not at a reload"));
+    }
+    let old = Arc::clone(&config.borrow());
+    let (old, new) = (&old.storage, &settings.config.storage);
+    if (&old.path, &old.spill_dir) != (&new.path, &new.spill_dir) {
+        return Err(fault("storage.url and storage.spill_dir take effect at a restart, not at a reload"));
+    }
+    log_warnings(&settings.warnings);
+    parts.metrics.create_series(&label_sets(&settings.config));
+    config.send_replace(Arc::new(settings.config));
+    record_load(&parts.metrics, &parts.clock);
+    info!("the configuration is reloaded");
+    Ok(())
+}
+
+fn record_load(metrics: &Metrics, clock: &SharedClock) {
+    metrics.config_last_reload_successful.set(1);
+    metrics.config_last_reload_success.set(unix_seconds(clock.now()));
+}
+
+fn log_warnings(warnings: &[String]) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
+}
+
+fn log_start(config: &Config) {
+    let (accounts, database) = (config.accounts.len(), config.storage.path.display());
+    info!(version = VERSION, revision = REVISION, accounts, %database, "starting");
+    if config.pingback.unknown == UnknownPingback::Verify {
+        info!("pingback.unknown: verify is not supported yet and behaves as accept");
+    }
+}
+
+fn store_options(config: &Config) -> Options {
+    let storage = &config.storage;
+    Options { path: storage.path.clone(), spill_dir: storage.spill_dir.clone(), pingback_deadline: PINGBACK_DEADLINE }
+}
+
+fn label_sets(config: &Config) -> LabelSets {
+    LabelSets {
+        accounts: config.accounts.iter().map(|account| account.name.to_string()).collect(),
+        captchas: config.captchas.names().to_vec(),
+        codes: CODES.iter().map(|&(code, _)| code).collect(),
+        api_failure_reasons: REASONS.to_vec(),
+    }
+}

@@ -1,0 +1,10 @@
+//! What the program knows, free of I/O: no files, no sockets, no async. Every decision that matters
+//! is a pure function here, with a table of tests beside it.
+
+pub mod activity;
+pub mod balance;
+pub mod captcha;
+pub mod clock;
+pub mod error_code;
+pub mod task;
+pub mod time;

@@ -1,0 +1,17 @@
+//! Tests against the running program, from outside: the same executable, files and sockets that a
+//! user has.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod harness;
+
+mod accounts;
+mod crash;
+mod demonstration;
+mod disk;
+mod layers;
+mod malformed;
+mod pingbacks;
+mod prometheus;
+mod serve;
+mod tasks;
