@@ -4,13 +4,10 @@
 use serde::Deserialize;
 
 use super::error::{ApiError, code_name};
-use crate::domain::error_code;
+use crate::domain::error_code::{self, NOT_READY};
 
 /// More money than this, in USD, is a mistake of somebody's.
 const MOST_USD: f64 = 1e9;
-
-/// The answer to `get` while a task is being solved; no balance either.
-const NOT_READY: &str = "CAPCHA_NOT_READY";
 
 /// Reads the answer to `getbalance`: the balance in USD. An error code counts with every HTTP status.
 /// `key` is kept out of the error.

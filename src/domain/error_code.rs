@@ -45,6 +45,10 @@ impl ErrorClass {
         [Self::Auth, Self::Funds, Self::Capacity, Self::Request, Self::Unsolvable, Self::Upstream, Self::Other];
 }
 
+/// What CaptchaAI says of a task that is still being solved, in its own spelling. It is no error, and no
+/// result either.
+pub const NOT_READY: &str = "CAPCHA_NOT_READY";
+
 /// The code of a task that never got a result.
 pub const TIMEOUT: &str = "TIMEOUT";
 

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::IntCounterVec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -18,8 +20,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
+use super::OTHER;
 use super::client::Peer;
 use super::limits::Limits;
+use super::request_line::RequestLine;
 use super::stall::Stalling;
 
 /// What the server tells its connections.
@@ -39,6 +43,8 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     /// Answers its requests.
     pub(super) router: Router,
+    /// Counts what the router never sees.
+    pub(super) requests: IntCounterVec,
     /// Its bounds.
     pub(super) limits: Limits,
     /// TLS, if that is spoken here.
@@ -68,13 +74,17 @@ impl Connection {
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
-        let Self { peer, router, limits, signal, .. } = self;
+        let Self { peer, router, requests, limits, signal, .. } = self;
         let has_body = Arc::new(AtomicBool::new(false));
         let last_has_body = Arc::clone(&has_body);
         let in_flight = Arc::new(AtomicBool::new(false));
         let is_in_flight = Arc::clone(&in_flight);
+        let no_body = Arc::new(AtomicBool::new(false));
+        let stream = RequestLine::new(stream, Arc::clone(&no_body));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            last_has_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
+            let is_bodiless = request.body().is_end_stream();
+            last_has_body.store(!is_bodiless, Ordering::Relaxed);
+            no_body.store(is_bodiless, Ordering::Relaxed);
             is_in_flight.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(Peer(peer));
             let answer = router.clone().call(request);
@@ -105,14 +115,34 @@ impl Connection {
                 }
             }
         };
+        let refused_head = ended.as_ref().err().and_then(refused_with);
+        if let (Some(status), Err(error)) = (refused_head, &ended) {
+            requests.with_label_values(&[OTHER, status.as_str()]).inc();
+            // The words of the error say what is wrong, and never repeat what was sent.
+            tracing::debug!(%peer, status = status.as_u16(), %error, "refused what is no request");
+        }
         // After a head that was too long or a body that was refused, the rest may still be on its way.
         // Closing at once would destroy the answer before the client reads it.
-        let refused_head = ended.as_ref().is_err_and(hyper::Error::is_parse);
         let refused_body = ended.is_ok() && has_body.load(Ordering::Relaxed);
-        if refused_head || refused_body {
+        if refused_head.is_some() || refused_body {
             discard_rest(connection.into_parts().io.into_inner(), limits.linger, signal).await;
         }
     }
+}
+
+/// What hyper answered by itself to what it could not read; nothing reaches the router then. Its answers
+/// have no body, and it offers no way to give them one.
+fn refused_with(error: &hyper::Error) -> Option<StatusCode> {
+    // Who speaks HTTP/2 gets no answer at all.
+    if !error.is_parse() || error.is_parse_version_h2() {
+        return None;
+    }
+    Some(match error.is_parse_too_large() {
+        // There is no other sign of which of the two it was.
+        true if error.to_string().contains("URI") => StatusCode::URI_TOO_LONG,
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    })
 }
 
 /// Resolves when the connection has to end as soon as it can. A request may be on its way already: when

@@ -55,9 +55,12 @@ pub(super) fn parse_query(raw: &[u8]) -> Fields<'_> {
     parse_pairs(raw.split(|byte| matches!(byte, b'&' | b'?')))
 }
 
-/// Reads the body of a POST: a JSON object if it is one, else a form. The content type says less than
-/// the body itself: what is typed by hand is sent as a form, whatever it is.
+/// Reads the body of a POST: a JSON object, or an array of one, if it is that, else a form. The content
+/// type says less than the body itself: what is typed by hand is sent as a form, whatever it is.
 pub(super) fn parse_body(raw: &[u8]) -> Fields<'_> {
+    // Some put it in front of every text that they write.
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let raw = raw.strip_prefix(BYTE_ORDER_MARK).unwrap_or(raw);
     parse_json(raw).unwrap_or_else(|| parse_pairs(raw.trim_ascii().split(|byte| *byte == b'&')))
 }
 
@@ -83,10 +86,15 @@ fn decode_pair(pair: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
 }
 
 fn parse_json(raw: &[u8]) -> Option<Fields<'_>> {
-    if !raw.trim_ascii_start().starts_with(b"{") {
-        return None;
-    }
-    let object: HashMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(raw).ok()?;
+    type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+    let object: Object<'_> = match raw.trim_ascii_start().first()? {
+        b'{' => serde_json::from_slice(raw).ok()?,
+        b'[' => {
+            let [object] = serde_json::from_slice(raw).ok()?;
+            object
+        }
+        _ => return None,
+    };
     let mut fields = Fields::default();
     for (name, value) in object {
         let text = match value.get() {
@@ -154,6 +162,14 @@ mod tests {
             (r#"{"id":"1","code":[1,"2"]}"#, "1", r#"[1,"2"]"#),
             (r#"{"id":"1","code":null,"more":{"id":"2"}}"#, "1", ""),
             (r#"{"id":"1","code":"\ud800"}"#, "1", ""),
+            ("\u{feff}{\"id\":\"1\",\"code\":\"x\"}", "1", "x"),
+            ("\u{feff} [{\"id\":\"1\",\"code\":\"x\"}]", "1", "x"),
+            ("\u{feff}id=1&code=x", "1", "x"),
+            (r#" [ {"id":1,"code":["x"]} ] "#, "1", r#"["x"]"#),
+            (r#"[{"id":"1","code":"x"},{"id":"2","code":"y"}]"#, "", ""),
+            (r#"[[{"id":"1","code":"x"}]]"#, "", ""),
+            (r#"[{"id":"1","code":"x"}"#, "", ""),
+            ("[]", "", ""),
             (r#"{"id":"1","code":"x"} trailing"#, "", ""),
             (r#"{"id":"1""#, "", ""),
             (r#"["id","code"]"#, "", ""),

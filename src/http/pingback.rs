@@ -18,6 +18,7 @@ use super::parameters::{Fields, parse_body, parse_query};
 use super::state::Shared;
 use crate::config::{self, Config};
 use crate::domain::captcha;
+use crate::domain::error_code::NOT_READY;
 use crate::domain::task::{MAX_CODE_BYTES, Outcome, Pingback, TaskId};
 use crate::domain::time::parse_timestamp;
 
@@ -100,7 +101,7 @@ impl Rejection {
             // Tells no more than an unknown path does.
             Self::Token => not_found(),
             Self::BadId => Failure::bad_request("id: expected 1 to 64 of A-Z a-z 0-9 _ -"),
-            Self::NoCode => Failure::bad_request(format!("code: expected 1 to {MAX_CODE_BYTES} bytes")),
+            Self::NoCode => Failure::bad_request(format!("code: expected a result of 1 to {MAX_CODE_BYTES} bytes")),
         }
     }
 }
@@ -132,7 +133,8 @@ fn understand(config: &Config, fields: &Fields<'_>, now: Timestamp) -> Result<Pi
     let id = fields.id.as_deref().unwrap_or_default();
     let id = TaskId::parse(id.trim_ascii()).ok_or(Rejection::BadId)?;
     let code = fields.code.as_deref().unwrap_or_default();
-    if code.is_empty() || code.len() > MAX_CODE_BYTES {
+    // The first result wins, so what is none must not be kept: the real one may still come.
+    if code.is_empty() || code.len() > MAX_CODE_BYTES || code.trim_ascii() == NOT_READY {
         return Err(Rejection::NoCode);
     }
     let captcha = fields.captcha.as_deref().map_or(captcha::OTHER, |name| config.captchas.label(name));

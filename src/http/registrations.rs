@@ -24,6 +24,9 @@ const MAX_AHEAD: Duration = Duration::from_hours(1);
 
 const MAX_WORKER_CHARACTERS: usize = 128;
 
+/// Characters of a value that an error message repeats at most.
+const MAX_SHOWN: usize = 80;
+
 /// What a request reports.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parsed {
@@ -112,10 +115,13 @@ fn id(value: Option<&RawValue>) -> Result<TaskId, String> {
 
 fn submitted_at(value: Option<&RawValue>, now: Timestamp) -> Result<Timestamp, String> {
     let Some(value) = value else { return Ok(now) };
+    let unreadable = || Err(format!("expected RFC 3339 or Unix seconds, got {}", shown(value)));
     let time = match (text(value), value.get().parse()) {
+        // No time is that long, and the message of the parser would repeat all of it.
+        (Some(_), _) if value.get().len() > MAX_SHOWN => unreadable(),
         (Some(text), _) => parse_timestamp(&text),
         (None, Ok(seconds)) => from_unix_seconds(seconds),
-        (None, Err(_)) => Err(format!("expected RFC 3339 or Unix seconds, got {}", shown(value))),
+        (None, Err(_)) => unreadable(),
     };
     let time = time.map_err(|error| format!("submitted_at: {error}"))?;
     if elapsed(now, time) > MAX_AHEAD {
@@ -149,9 +155,8 @@ fn text_or_number(value: &RawValue) -> Option<Cow<'_, str>> {
 
 /// A value in an error message, shortened.
 fn shown(value: &RawValue) -> impl Display {
-    const MAX_CHARACTERS: usize = 80;
     let raw = value.get();
-    let start: String = raw.chars().take(MAX_CHARACTERS).collect();
+    let start: String = raw.chars().take(MAX_SHOWN).collect();
     if start.len() < raw.len() { start + "…" } else { start }
 }
 
@@ -288,6 +293,10 @@ mod tests {
             (
                 r#"{"id":1,"submitted_at":"soon"}"#,
                 "submitted_at: \"soon\" is neither RFC 3339 (2026-01-31T08:30:00Z) nor Unix seconds".to_owned(),
+            ),
+            (
+                &format!(r#"{{"id":1,"submitted_at":"{}"}}"#, "1".repeat(99)),
+                format!("submitted_at: expected RFC 3339 or Unix seconds, got \"{}…", "1".repeat(79)),
             ),
             (
                 r#"{"id":1,"submitted_at":1769848200000}"#,

@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use prometheus::IntCounterVec;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -50,8 +51,10 @@ pub(super) async fn serve_within(
     let tls = state.listen.web_config.as_ref().and_then(|web| web.tls.clone());
     let tls = tls.map(Tls::new).transpose()?.map(Arc::new);
     let reloads = state.config.clone();
+    let requests = state.metrics.http_requests.clone();
     let mut server = Server {
         router: router(&Shared::new(state, limits)),
+        requests,
         limits,
         tls: tls.clone(),
         connections: JoinSet::new(),
@@ -79,6 +82,7 @@ async fn keep_fresh(tls: Option<Arc<Tls>>, reloads: watch::Receiver<Arc<Config>>
 
 struct Server {
     router: Router,
+    requests: IntCounterVec,
     limits: Limits,
     tls: Option<Arc<Tls>>,
     connections: JoinSet<()>,
@@ -125,6 +129,7 @@ impl Server {
         let connection = Connection {
             peer,
             router: self.router.clone(),
+            requests: self.requests.clone(),
             limits: self.limits,
             acceptor: self.tls.as_ref().map(|tls| tls.acceptor()),
             signal: self.signal.subscribe(),

@@ -1,5 +1,6 @@
 //! `POST /api/v1/tasks` and `GET /api/v1/tasks/ID`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
@@ -17,6 +18,9 @@ use crate::domain::time::{format_timestamp, parse_duration};
 
 /// The longest that a request is held.
 const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// Characters of a value that an error message repeats at most.
+const MAX_SHOWN: usize = 100;
 
 /// Keeps the tasks that a client submitted, and counts the submissions that CaptchaAI refused.
 pub(super) async fn register(State(state): State<Shared>, request: Request) -> Result<impl IntoResponse, Failure> {
@@ -61,9 +65,18 @@ fn wait(query: &str) -> Result<Duration, String> {
         && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let wait = match text.parse::<f64>() {
         Ok(seconds) if is_number => Duration::from_secs_f64(seconds.min(MAX_WAIT.as_secs_f64())),
-        _ => parse_duration(&text).map_err(|error| format!("wait: {error}"))?,
+        // The error repeats the text. Nobody writes a duration that long, and what is cut is none.
+        _ => parse_duration(&shortened(&text)).map_err(|error| format!("wait: {error}"))?,
     };
     Ok(wait.min(MAX_WAIT))
+}
+
+/// The text, or its first [`MAX_SHOWN`] characters and a mark that something is missing.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => Cow::Owned(text.split_at(end).0.to_owned() + "…"),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// A task as the API shows it: every key is there, whatever is known.
@@ -173,6 +186,19 @@ mod tests {
         }
         let error = fixture.get("/api/v1/tasks/1?wait=soon").await.error(400);
         assert!(error.starts_with("wait: \"soon\" is no duration"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_wait_is_repeated_in_part() {
+        for (text, shown) in [
+            ("x".repeat(100), "x".repeat(100)),
+            ("é".repeat(101), "é".repeat(100) + "…"),
+            ("1s".to_owned() + &" ".repeat(60_000) + "x", "1s".to_owned() + &" ".repeat(98) + "…"),
+            ("1.".repeat(200), "1.".repeat(50) + "…"),
+        ] {
+            let error = wait(&format!("wait={text}")).unwrap_err();
+            assert!(error.starts_with(&format!("wait: \"{shown}\" is no duration;")), "{error}");
+        }
     }
 
     #[tokio::test]

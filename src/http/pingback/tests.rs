@@ -23,6 +23,9 @@ fn only_the_id_and_the_code_are_needed() {
         (format!("id=1&code={too_long}"), Err(Rejection::NoCode)),
         ("id=1".to_owned(), Err(Rejection::NoCode)),
         ("id=1&code=".to_owned(), Err(Rejection::NoCode)),
+        ("id=1&code=CAPCHA_NOT_READY".to_owned(), Err(Rejection::NoCode)),
+        ("id=1&code=+CAPCHA_NOT_READY%0A".to_owned(), Err(Rejection::NoCode)),
+        ("id=1&code=CAPCHA_NOT_READY_1".to_owned(), Ok("CAPCHA_NOT_READY_1")),
         ("code=x".to_owned(), Err(Rejection::BadId)),
         ("id=%20&code=x".to_owned(), Err(Rejection::BadId)),
         ("id=a+b&code=x".to_owned(), Err(Rejection::BadId)),
@@ -53,6 +56,18 @@ fn what_else_cannot_be_used_is_ignored() {
         assert_eq!(pingback.submitted_at.map(format_timestamp).as_deref(), submitted_at, "{query}");
         assert_eq!(pingback.received_at, now());
     }
+}
+
+/// The first result wins, and this is none.
+#[tokio::test]
+async fn a_task_that_is_not_ready_still_gets_its_result() {
+    let fixture = Fixture::new(config());
+    fixture.post("/api/v1/tasks", r#"{"id":"1"}"#).await;
+    fixture.get("/pingback?id=1&code=CAPCHA_NOT_READY").await.error(400);
+    assert_eq!(fixture.get("/api/v1/tasks/1").await.json()["status"], "pending");
+    fixture.get("/pingback?id=1&code=x").await.expect_ok();
+    assert_eq!(fixture.get("/api/v1/tasks/1").await.json()["code"], "x");
+    assert_eq!(rejections(&fixture).await, [Some(0.0), Some(0.0), Some(0.0), Some(1.0), Some(2.0)]);
 }
 
 async fn rejections(fixture: &Fixture) -> [Option<f64>; 5] {

@@ -4,8 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::domain::task::TaskId;
-use crate::http::bind;
 use crate::http::testing::{Fixture, config};
+use crate::http::{OTHER, bind};
 
 /// Nothing waits that long but a test that fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -117,6 +117,55 @@ async fn a_connection_serves_many_requests_and_knows_its_peer() {
     running.stop().await;
 }
 
+/// Whoever sends a solution without encoding it does so for every one.
+#[tokio::test]
+async fn a_query_that_nobody_encoded_is_taken_on_every_request() {
+    const CODE: &str = r#"{"geetest_challenge": "a<b>c", "x": "1#2"}"#;
+    let running = Running::with(limits()).await;
+    let mut client = running.connect().await;
+    for id in ["1", "2", "3"] {
+        client.get(&format!("/pingback/token?captcha=geetest_v3?id={id}&code={CODE}")).await;
+        assert_eq!(client.expect(200).await.1, "OK");
+        client.get(&format!("/api/v1/tasks/{id}")).await;
+        let task: serde_json::Value = serde_json::from_str(&client.expect(200).await.1).unwrap();
+        assert_eq!((&task["code"], &task["captcha"]), (&CODE.into(), &"geetest_v3".into()));
+    }
+    let line = format!("GET /pingback?id=4&code={CODE} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut client = running.connect().await;
+    for byte in line.as_bytes() {
+        client.send([*byte]).await;
+    }
+    client.expect(200).await;
+    running.stop().await;
+}
+
+/// What is in a body stays as it is, even if it looks like a request; and no line hides another.
+#[tokio::test]
+async fn nothing_but_a_request_line_is_encoded() {
+    let running = Running::with(limits()).await;
+    let mut client = running.connect().await;
+    let code = "GET /?\"a b\" HTTP/1.1\r\n\r\n";
+    for id in ["1", "2"] {
+        let body = format!("{code}&id={id}").replace("GET", "code=GET");
+        client.send(post("/pingback", body.len())).await;
+        client.send(body).await;
+        client.expect(200).await;
+        client.get(&format!("/api/v1/tasks/{id}")).await;
+        let task: serde_json::Value = serde_json::from_str(&client.expect(200).await.1).unwrap();
+        assert_eq!(task["code"], code);
+    }
+    for line in ["/pingback?id=3&code=\"\rX: y", "/pingback?id=3&code=x HTTP/1.1\r", "/pingback\"?id=3&code=x\r"] {
+        let mut client = running.connect().await;
+        client.get(line).await;
+        client.expect(400).await;
+        client.expect_end().await;
+    }
+    let mut client = running.connect().await;
+    client.get("/api/v1/tasks/3").await;
+    client.expect(404).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn long_urls_work_and_too_long_ones_are_told() {
     let running = Running::with(limits()).await;
@@ -130,6 +179,36 @@ async fn long_urls_work_and_too_long_ones_are_told() {
     let mut client = running.connect().await;
     client.send(format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(6 << 20))).await;
     client.expect(431).await;
+    running.stop().await;
+}
+
+/// hyper answers these by itself, and without a body.
+#[tokio::test]
+async fn what_is_no_request_is_counted_by_its_answer() {
+    let running = Running::with(limits()).await;
+    let long = "x".repeat(66_000);
+    for (request, status) in [
+        ("GET /\"<> HTTP/1.1\r\n\r\n", 400),
+        ("nonsense\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nno header\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
+        (&format!("GET /{long} HTTP/1.1\r\n\r\n"), 414),
+        (&format!("GET / HTTP/1.1\r\nx: {long}{long}\r\n\r\n"), 431),
+    ] {
+        let count = || running.fixture.metrics.http_requests.with_label_values(&[OTHER, &status.to_string()]).get();
+        let before = count();
+        // What was answered before is counted as what it was.
+        let mut client = running.connect().await;
+        client.get("/-/healthy").await;
+        client.expect(200).await;
+        client.send(request).await;
+        client.expect(status).await;
+        client.expect_end().await;
+        assert_eq!(count(), before + 1, "{status} {request:.40}");
+    }
+    let mut client = running.connect().await;
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.expect_end().await;
     running.stop().await;
 }
 
