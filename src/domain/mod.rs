@@ -2,9 +2,13 @@
 //! is a pure function here, with a table of tests beside it.
 
 pub mod activity;
+pub mod alert;
 pub mod balance;
 pub mod captcha;
 pub mod clock;
+pub mod delivery;
 pub mod error_code;
+pub mod notice;
+pub mod notification;
 pub mod task;
 pub mod time;

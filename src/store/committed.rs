@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::Activity;
 use super::waiters::Waiters;
@@ -60,6 +61,9 @@ pub(super) struct Committed {
     pub(super) waiters: Arc<Waiters>,
     clock: SharedClock,
     recent: Mutex<HashMap<Box<str>, Recent>>,
+    wakers: Mutex<HashMap<String, Arc<Notify>>>,
+    /// Rings when the watchdog was heard.
+    pub(super) watchdog: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +74,28 @@ struct Recent {
 
 impl Committed {
     pub(super) fn new(metrics: Metrics, clock: SharedClock) -> Self {
-        Self { metrics, waiters: Arc::default(), clock, recent: Mutex::default() }
+        Self {
+            metrics,
+            waiters: Arc::default(),
+            clock,
+            recent: Mutex::default(),
+            wakers: Mutex::default(),
+            watchdog: Arc::default(),
+        }
+    }
+
+    /// Rings when there is something new for a destination.
+    pub(super) fn waker(&self, destination: &str) -> Arc<Notify> {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(wakers.entry(destination.to_owned()).or_default())
+    }
+
+    /// There is something new for these destinations.
+    pub(super) fn wake(&self, destinations: &[String]) {
+        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        for waker in destinations.iter().filter_map(|destination| wakers.get(destination)) {
+            waker.notify_one();
+        }
     }
 
     /// A pingback that a client sent is on disk.

@@ -5,6 +5,7 @@
 //! wakes who waits for it. Nothing is acknowledged before it is on disk.
 
 mod committed;
+mod outbox;
 mod spill;
 mod sqlite;
 #[cfg(test)]
@@ -21,6 +22,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+pub use outbox::{Backlog, Firing, FiringGroup};
+pub use sqlite::alerts::{Heard, WatchdogState};
 
 use committed::Committed;
 use spill::Spill;

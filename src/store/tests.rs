@@ -3,6 +3,7 @@
 #![expect(clippy::float_cmp, reason = "the values are whole numbers of seconds and records")]
 
 mod faults;
+mod outbox;
 
 use jiff::SignedDuration;
 use tempfile::TempDir;

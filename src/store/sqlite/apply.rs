@@ -26,6 +26,8 @@ pub(super) struct Transaction<'a> {
     pingback_deadline: Duration,
     /// Changes of the number of pending tasks by account.
     pending: HashMap<Arc<str>, i64>,
+    /// Changes of what waits for each destination, and of its dead letters.
+    outbox: HashMap<String, (i64, i64)>,
 }
 
 impl<'a> Transaction<'a> {
@@ -35,7 +37,7 @@ impl<'a> Transaction<'a> {
         pingback_deadline: Duration,
     ) -> rusqlite::Result<Self> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        Ok(Self { connection, now, pingback_deadline, pending: HashMap::new() })
+        Ok(Self { connection, now, pingback_deadline, pending: HashMap::new(), outbox: HashMap::new() })
     }
 
     /// Commits; on disk when this returns.
@@ -48,8 +50,37 @@ impl<'a> Transaction<'a> {
                 )?
                 .execute(params![account, change])?;
         }
+        for (destination, (waiting, dead)) in &self.outbox {
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO destinations (name, pending, dead) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (name) DO UPDATE SET pending = pending + excluded.pending,
+                                                      dead = dead + excluded.dead",
+                )?
+                .execute(params![destination, waiting, dead])?;
+        }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
+    }
+
+    /// The connection, for the statements of other files.
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    /// The date of this transaction.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// More or fewer rows wait for a destination.
+    pub(super) fn add_waiting(&mut self, destination: &str, change: i64) {
+        self.outbox.entry(destination.to_owned()).or_default().0 += change;
+    }
+
+    /// A destination has more or fewer dead letters.
+    pub(super) fn add_dead(&mut self, source: &str, change: i64) {
+        self.outbox.entry(source.to_owned()).or_default().1 += change;
     }
 
     /// Keeps a result.

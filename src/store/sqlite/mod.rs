@@ -1,8 +1,11 @@
 //! The embedded store: SQLite with a write-ahead log, one connection that writes, a few that read,
 //! one that checkpoints.
 
+pub(super) mod alerts;
 mod apply;
 pub(super) mod checkpoint;
+pub(super) mod outbox;
+mod overview;
 pub(super) mod queue;
 mod reader;
 mod rows;
@@ -23,7 +26,8 @@ use super::OpenError;
 const MIN_SQLITE: i32 = 3_051_003;
 
 /// Schema changes in order; the database's `user_version` says how many it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_tasks.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_tasks.sql"), include_str!("../migrations/0002_alerts.sql")];
 
 /// How long a connection waits for a lock that a stranger holds, such as `sqlite3` on the same file.
 /// Longer, and pingbacks time out instead of going to the spill folder.
@@ -98,6 +102,9 @@ pub(super) fn prepare(path: &Path) -> Result<(), OpenError> {
         transaction.pragma_update(None, "user_version", version).map_err(failed)?;
         transaction.commit().map_err(failed)?;
     }
+    // The lock is ours, so whoever held a lease is gone.
+    let release = "UPDATE deliveries SET state = 'ready', due_at = 0 WHERE state = 'leased'";
+    connection.execute(release, []).map_err(failed)?;
     Ok(())
 }
 
@@ -111,7 +118,7 @@ fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
          PRAGMA journal_size_limit = 16777216;
          PRAGMA cache_size = -12288;",
     )?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }
 

@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::alerts::{Heard, WatchdogState};
+use super::outbox::ClaimRequest;
 use crate::domain::balance::Balance;
+use crate::domain::delivery::{Claim, Consequences, DestinationState, NewDelivery, Settlement};
 use crate::domain::task::{Pingback, Registration};
 use crate::store::StoreError;
 
@@ -28,16 +31,47 @@ pub(in crate::store) enum Operation {
     RemoveOld {
         retention: Duration,
     },
+    /// Alerts and what has to be told.
+    Alerts(Box<Alerts>),
     /// Everything before it is committed; nothing comes after it.
     Close,
 }
 
+/// Something to write about alerts and the outbox.
+#[derive(Debug)]
+pub(in crate::store) enum Alerts {
+    Hear(Heard),
+    Queue(Vec<NewDelivery>),
+    Claim(ClaimRequest),
+    Settle {
+        settlements: Vec<(Settlement, Consequences)>,
+        lease: Duration,
+    },
+    SaveDestination(String, DestinationState),
+    Retire {
+        configured: Vec<String>,
+        limit: usize,
+    },
+    HearWatchdog,
+    /// What is known of the watchdog from now on, and who has to be told.
+    SaveWatchdog(WatchdogState, Vec<NewDelivery>),
+    /// Groups and calls that nobody needs any more.
+    Forget {
+        limit: usize,
+    },
+}
+
 /// What an operation did, for the caller; what it did to metrics and waiters is done by then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum Done {
     Kept,
     Count(usize),
     End(bool),
+    Claimed(Box<Claim>),
+    /// Which settlements were written; not those whose lease was lost.
+    Settled(Vec<bool>),
+    /// Dead letters that were added, by source.
+    Buried(Vec<String>),
 }
 
 pub(super) type Answer = Result<Done, StoreError>;
@@ -134,6 +168,16 @@ impl Request {
     }
 }
 
+impl Alerts {
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Hear(heard) => heard.bytes(),
+            _ => 1024,
+        }
+    }
+}
+
 impl Operation {
     fn bytes(&self) -> usize {
         match self {
@@ -141,6 +185,7 @@ impl Operation {
                 256 + pingback.outcome.code().or(pingback.outcome.error()).map_or(0, str::len)
             }
             Self::Register(tasks) => 256 * (1 + tasks.len()),
+            Self::Alerts(alerts) => alerts.bytes(),
             _ => 256,
         }
     }

@@ -84,7 +84,8 @@ impl Readers {
         .await
     }
 
-    async fn read<T: Send + 'static>(
+    /// Runs a query on one of the connections when its turn has come.
+    pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -57,3 +57,9 @@ pub(super) fn optional_time(row: &Row<'_>, index: usize) -> rusqlite::Result<Opt
     let time = Timestamp::from_millisecond(milliseconds);
     time.map(Some).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, milliseconds))
 }
+
+/// Reads a text of a closed set.
+pub(super) fn column<T>(row: &Row<'_>, index: usize, parse: impl FnOnce(&str) -> Option<T>) -> rusqlite::Result<T> {
+    let parsed = parse(row.get_ref(index)?.as_str()?);
+    parsed.ok_or_else(|| rusqlite::Error::InvalidColumnType(index, "a closed set".into(), Type::Text))
+}

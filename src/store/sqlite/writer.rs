@@ -9,8 +9,9 @@ use tracing::{error, info, warn};
 
 use super::apply::{Removal, Transaction};
 use super::checkpoint::{self, Checkpoints, Reading};
-use super::queue::{Batch, Done, Operation, Queue, Request, Requests, queue};
+use super::queue::{Alerts, Batch, Done, Operation, Queue, Request, Requests, queue};
 use crate::domain::clock::SharedClock;
+use crate::domain::delivery::NewDelivery;
 use crate::domain::task::Pingback;
 use crate::store::committed::{Committed, RegistrationEffect, ResultEffect};
 use crate::store::spill::{Imported, Spill};
@@ -33,6 +34,10 @@ enum Effect {
     Result(ResultEffect),
     Missed(Vec<Arc<str>>),
     Removed(Removal),
+    /// Who has to be told of a notification.
+    Heard(Vec<String>),
+    /// What the caller gets; somebody may have to be told.
+    Outbox(Done, Vec<String>),
     None,
 }
 
@@ -227,6 +232,14 @@ impl Writer {
                     self.committed.given_up(task);
                 }
                 Done::End(removal.end)
+            }
+            (_, Effect::Heard(destinations)) => {
+                self.committed.wake(&destinations);
+                Done::Count(destinations.len())
+            }
+            (_, Effect::Outbox(done, destinations)) => {
+                self.committed.wake(&destinations);
+                done
             }
             _ => Done::Kept,
         };
@@ -435,7 +448,9 @@ impl Effect {
         match self {
             Self::Missed(accounts) => accounts.len(),
             Self::Removed(removal) => removal.removed + removal.ended.len(),
-            Self::Registered(_) | Self::Result(_) | Self::None => operation.records(),
+            Self::Registered(_) | Self::Result(_) | Self::Heard(_) | Self::Outbox(..) | Self::None => {
+                operation.records()
+            }
         }
     }
 }
@@ -461,8 +476,53 @@ fn apply(
         Operation::RemoveOld { retention } => {
             Effect::Removed(transaction.remove_old(cursor, *retention, REMOVE_TASKS)?)
         }
+        Operation::Alerts(alerts) => apply_alerts(transaction, alerts)?,
         Operation::Close => Effect::None,
     })
+}
+
+fn apply_alerts(transaction: &mut Transaction<'_>, alerts: &Alerts) -> rusqlite::Result<Effect> {
+    let kept = |new: &[NewDelivery]| Effect::Outbox(Done::Kept, destinations(new));
+    Ok(match alerts {
+        Alerts::Hear(heard) => Effect::Heard(transaction.hear(heard)?),
+        Alerts::Queue(new) => {
+            new.iter().try_for_each(|new| transaction.enqueue_new(new))?;
+            kept(new)
+        }
+        Alerts::Claim(request) => Effect::Outbox(Done::Claimed(Box::new(transaction.claim(request)?)), Vec::new()),
+        Alerts::Settle { settlements, lease } => {
+            let mut written = Vec::new();
+            for (settlement, consequences) in settlements {
+                written.push(transaction.settle(settlement, *lease, consequences)?);
+            }
+            let woken = settlements.iter().flat_map(|(_, consequences)| destinations(&consequences.new)).collect();
+            Effect::Outbox(Done::Settled(written), woken)
+        }
+        Alerts::SaveDestination(name, state) => {
+            transaction.save_destination(name, state)?;
+            Effect::None
+        }
+        Alerts::Retire { configured, limit } => {
+            Effect::Outbox(Done::Buried(transaction.retire(configured, *limit)?), Vec::new())
+        }
+        Alerts::HearWatchdog => {
+            transaction.hear_watchdog()?;
+            Effect::None
+        }
+        Alerts::SaveWatchdog(state, new) => {
+            transaction.save_watchdog(*state)?;
+            new.iter().try_for_each(|new| transaction.enqueue_new(new))?;
+            kept(new)
+        }
+        Alerts::Forget { limit } => {
+            transaction.forget_calls()?;
+            Effect::Outbox(Done::Count(transaction.forget_groups(*limit)?), Vec::new())
+        }
+    })
+}
+
+fn destinations(new: &[NewDelivery]) -> Vec<String> {
+    new.iter().map(|new| new.destination.clone()).collect()
 }
 
 /// Whether an error says something about the store, and not about the one record.
