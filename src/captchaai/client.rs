@@ -1,7 +1,6 @@
 //! Requests to CaptchaAI's API. Their URLs hold the key, so nothing that names a URL leaves this file.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -9,20 +8,12 @@ use secrecy::ExposeSecret;
 use super::answer;
 use super::error::{ApiError, presentable};
 use crate::config::Account;
+use crate::notify::client::{BuildError, http_client};
 
 /// The time for one request, from the connection to the last byte of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer is a number or a word; a page of some proxy may come instead.
 const LONGEST_ANSWER: usize = 64 * 1024;
-/// Servers hang up on idle connections after five seconds or more. A request that meets such an end
-/// fails, so a connection is not used again as late as that.
-const IDLE_CONNECTION: Duration = Duration::from_secs(3);
-
-/// Why no client could be made; told to whoever starts the program.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot set up HTTP requests: {0}")]
-pub struct BuildError(String);
-
 /// A client of CaptchaAI's API. A clone shares its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -56,30 +47,6 @@ impl Client {
         }
         answer::parse_balance(status, &body, key)
     }
-}
-
-/// An HTTP client that follows no redirect and uses no proxy: either would be told the key.
-pub(crate) fn http_client(timeout: Duration) -> Result<reqwest::Client, BuildError> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        tracing::warn!("this system has no CA certificates, so every https request will fail");
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| BuildError(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("captchaai-exporter/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .pool_idle_timeout(IDLE_CONNECTION)
-        .timeout(timeout)
-        .build()
-        .map_err(|error| BuildError(error.to_string()))
 }
 
 fn transport_error(error: &reqwest::Error, key: &str) -> ApiError {
