@@ -5,10 +5,11 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
 use crate::config::{self, Config, Environment, Fault, Listen, Loaded, WebConfig};
+use crate::domain::alert::Rank;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,10 +31,14 @@ const VERSION_TEXT: &str = concat!(
 
 const ENVIRONMENT_HELP: &str = "\
 Environment (only without --config.file):
-  CAPTCHAAI_API_KEY   API key of the account, which is then named \"main\"
-  CAPTCHAAI_BASE_URL  its API [default: https://ocr.captchaai.com]
-  PINGBACK_TOKEN      secret part of the pingback URL, /pingback/TOKEN
-  WEB_AUTH_TOKEN      bearer token for /api and POST /-/reload";
+  CAPTCHAAI_API_KEY       API key of the account, which is then named \"main\"
+  CAPTCHAAI_BASE_URL      its API [default: https://ocr.captchaai.com]
+  DISCORD_WEBHOOK_URL     channel that alerts are posted to; the receiver is then named \"default\"
+  ALERTALK_WEBHOOK_KEY    key for phone calls by Alertalk
+  ALERTALK_PHONE_NUMBERS  whom it calls: Turkish mobile numbers with commas between them
+  ALERTALK_URL            its API [default: https://tr.alertalk.net/webhook/receive]
+  PINGBACK_TOKEN          secret part of the pingback URL, /pingback/TOKEN
+  WEB_AUTH_TOKEN          bearer token for /api and POST /-/reload";
 
 /// Prometheus exporter for CaptchaAI that keeps every result.
 ///
@@ -51,7 +56,7 @@ Environment (only without --config.file):
 )]
 pub struct Arguments {
     /// Configuration in YAML; without it, the environment is used.
-    #[arg(long = "config.file", value_name = "FILE")]
+    #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
 
     /// Check the configuration, say what is wrong and where, and exit with 0 or 1.
@@ -96,10 +101,36 @@ pub struct Arguments {
 }
 
 /// What can be done instead of serving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Show everything in one process against a simulated CaptchaAI; no API key needed.
     Demo,
+    /// Send a sample alert through a receiver, or show what would be sent.
+    TestAlert(TestAlert),
+}
+
+/// `test-alert`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct TestAlert {
+    /// The receiver [default: the one named default, or the only one].
+    #[arg(long, value_name = "NAME")]
+    pub receiver: Option<String>,
+
+    /// Severity of the sample.
+    #[arg(long, value_name = "SEVERITY", value_parser = severity, default_value = "critical")]
+    pub severity: Rank,
+
+    /// A notification of Alertmanager, in JSON, in place of the sample.
+    #[arg(long, value_name = "PAYLOAD.json")]
+    pub file: Option<PathBuf>,
+
+    /// Show what would be sent, and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn severity(text: &str) -> Result<Rank, String> {
+    Rank::parse(text).ok_or_else(|| "expected info, warning or critical".to_owned())
 }
 
 /// `--log.level`.
@@ -182,7 +213,8 @@ pub fn settings(arguments: &Arguments, environment: &Environment) -> Result<Sett
     // While the configuration is wrong, nobody knows whether it has a token.
     let has_auth_token = loaded.as_ref().map_or(true, |loaded| loaded.config.web.auth_token.is_some());
     match (loaded, listen(arguments, has_auth_token)) {
-        (Ok(Loaded { config, mut warnings, .. }), Ok(listen)) => {
+        (Ok(Loaded { mut config, mut warnings, .. }), Ok(listen)) => {
+            config.set_external_url(listen.external_url.as_deref());
             warnings.extend(warn_of_open_pingbacks(&config, &listen));
             Ok(Settings { config, listen, warnings })
         }
@@ -208,9 +240,15 @@ pub fn listen(arguments: &Arguments, has_auth_token: bool) -> Result<Listen, Vec
     const ADDRESS: &str = "--web.listen-address";
     let mut faults = Vec::new();
     let mut addresses: Vec<SocketAddr> = Vec::new();
+    let expected = if arguments.command == Some(Command::Demo) {
+        // Its configuration is its own, so nobody can give it a token.
+        "--web.allow-anonymous"
+    } else {
+        "web.auth_token (or WEB_AUTH_TOKEN), or --web.allow-anonymous"
+    };
+    let missing = (!has_auth_token && !arguments.allow_anonymous).then_some(expected);
     for text in &arguments.listen_addresses {
-        let open = !has_auth_token && !arguments.allow_anonymous;
-        match resolve(text).and_then(|address| usable(text, address, &addresses, open)) {
+        match resolve(text).and_then(|address| usable(text, address, &addresses, missing)) {
             Ok(address) => addresses.push(address),
             Err(message) => faults.push(Fault::in_flag(ADDRESS, message)),
         }
@@ -278,14 +316,17 @@ fn resolve(text: &str) -> Result<SocketAddr, String> {
     first.copied().ok_or_else(|| format!("{text:?} has no address; {EXPECTED}"))
 }
 
-fn usable(text: &str, address: SocketAddr, others: &[SocketAddr], open: bool) -> Result<SocketAddr, String> {
+/// Checks one address. `missing` says what other machines have to be let in with, where it is not given.
+fn usable(text: &str, address: SocketAddr, others: &[SocketAddr], missing: Option<&str>) -> Result<SocketAddr, String> {
     if address.port() != 0 && others.contains(&address) {
         return Err(format!("{text:?} is given twice; expected each address once"));
     }
-    if open && !address.ip().to_canonical().is_loopback() {
+    if let Some(expected) = missing
+        && !address.ip().to_canonical().is_loopback()
+    {
         return Err(format!(
             "{text:?} can be reached by other machines and web.auth_token is not set, but /api shows solutions; \
-             expected web.auth_token (or WEB_AUTH_TOKEN), or --web.allow-anonymous"
+             expected {expected}"
         ));
     }
     Ok(address)

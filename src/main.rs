@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use captchaai_exporter::cli::{self, Arguments, Command, LogFormat};
-use captchaai_exporter::config::Environment;
+use captchaai_exporter::cli::{self, Arguments, Command, LogFormat, TestAlert};
+use captchaai_exporter::config::{Config, Environment};
 use captchaai_exporter::{app, demo};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -54,12 +54,29 @@ async fn run(arguments: Arguments, environment: Environment, stop: CancellationT
     if arguments.command == Some(Command::Demo) {
         return demo::run(&arguments, stop).await.map_err(|error| error.to_string());
     }
+    let command = arguments.command.clone();
     let reread: app::Reread = Arc::new(move || cli::settings(&arguments, &environment));
     let settings = reread().map_err(|faults| {
         let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();
-        lines.join("\n")
+        // Each fault on a line of its own, as --config.check writes them.
+        format!("the configuration cannot be used:\n{}", lines.join("\n"))
     })?;
+    if let Some(Command::TestAlert(options)) = &command {
+        return test_alert(&settings.config, options).await;
+    }
     app::run(settings, reread, stop, None).await.map_err(|error| error.to_string())
+}
+
+/// `test-alert`: what each destination said goes to the output, also where something failed.
+#[expect(clippy::print_stdout, reason = "this is what the subcommand is for")]
+async fn test_alert(config: &Config, options: &TestAlert) -> Result<(), String> {
+    match app::test_alert::run(config, options).await {
+        Ok(report) => {
+            print!("{report}");
+            Ok(())
+        }
+        Err(report) => Err(report.trim_end().to_owned()),
+    }
 }
 
 /// `--config.check`: what is wrong goes to the error output, one fault a line and nothing else.

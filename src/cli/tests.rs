@@ -49,7 +49,7 @@ fn what_makes_no_sense_is_refused() {
         &["--config.check", "demo"],
         &["--storage.url=sqlite:x.db", "demo"],
         &["demo", "--config.file=x.yml"],
-        &["test-alert"],
+        &["test-alert", "--severity=loud"],
         &["help"],
         &["--log.level=loud"],
         &["--log.format=xml"],

@@ -1,6 +1,9 @@
 //! Puts the parts together, watches over them, and takes them down in order. Nobody imports this but
 //! `main` and `demo`.
 
+mod destinations;
+pub mod test_alert;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +19,17 @@ use crate::captchaai::balance_pollers;
 use crate::captchaai::client::Client;
 use crate::captchaai::error::REASONS;
 use crate::cli::{REVISION, RUSTC, Settings, VERSION};
-use crate::config::{Account, Config, Fault, Listen, UnknownPingback};
+use crate::config::{Account, Config, Fault, Listen, Receiver, UnknownPingback};
+use crate::delivery;
 use crate::domain::activity::RATIO_WINDOWS;
+use crate::domain::alert::RANKS;
 use crate::domain::clock::{SharedClock, SystemClock};
+use crate::domain::delivery::DEAD_REASONS;
 use crate::domain::error_code::CODES;
 use crate::domain::time::unix_seconds;
 use crate::http::{self, AppState, BuildInfo, ReloadRequest};
 use crate::metrics::{LabelSets, Metrics};
+use crate::notify::SendError;
 use crate::store::{OpenError, Options, Store, StoreError};
 
 /// No pingback within this time of the submission means that it is missed.
@@ -34,6 +41,8 @@ const DEADLINE_STEP: usize = 500;
 /// How often old tasks are looked for.
 const REMOVE_INTERVAL: Duration = Duration::from_secs(10);
 const MIN_REMOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// Alert groups that one step forgets.
+const FORGET_STEP: usize = 100;
 /// How long reading the configuration again may take.
 const REREAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is left of the ten seconds of a shutdown for the store, after the server has taken its part.
@@ -78,6 +87,9 @@ pub async fn run(
     let store = Store::open(&store_options(&config), metrics.clone(), Arc::clone(&clock))?;
     let client = Client::new().map_err(|error| Error::Setup(error.to_string()))?;
 
+    let telling = delivery::Shared::new(store.clone(), metrics.clone(), Arc::clone(&clock))
+        .map_err(|error| Error::Setup(error.to_string()))?;
+
     let (config_sender, config) = watch::channel(Arc::new(config));
     let (reload, reloads) = mpsc::channel(1);
     let listen = Arc::new(listen);
@@ -104,6 +116,7 @@ pub async fn run(
     let server = http::serve(listeners, state, stop.clone());
     running.spawn(async move { server.await.map_err(|error| format!("the HTTP server ended: {error}")) });
     running.spawn(poll_balances(parts.clone(), config.clone(), stop.clone()));
+    running.spawn(destinations::tell(telling, config.clone(), stop.clone()));
     running.spawn(pass_deadlines(store.clone(), stop.clone()));
     running.spawn(remove_old(store.clone(), config, stop.clone()));
     running.spawn(reload_when_asked(parts, reread, config_sender, reloads, stop.clone()));
@@ -199,7 +212,7 @@ async fn poll_balances(
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            reason = first_failure(&mut pollers) => return Err(reason),
+            reason = first_failure(&mut pollers, "a balance poller") => return Err(reason),
             changed = config.changed() => changed.map_err(|_| "nobody reads the configuration any more".to_owned())?,
         }
         // If this fails, new pollers go on from what was there when the program started.
@@ -209,13 +222,13 @@ async fn poll_balances(
     Ok(())
 }
 
-/// Resolves when a poller ends that nobody asked to.
-async fn first_failure(pollers: &mut JoinSet<bool>) -> String {
+/// Resolves when a task ends that nobody asked to.
+async fn first_failure(tasks: &mut JoinSet<bool>, what: &str) -> String {
     loop {
-        match pollers.join_next().await {
+        match tasks.join_next().await {
             Some(Ok(asked_to)) if asked_to => {}
-            Some(Ok(_)) => return "a balance poller ended by itself".to_owned(),
-            Some(Err(error)) => return format!("a balance poller died: {error}"),
+            Some(Ok(_)) => return format!("{what} ended by itself"),
+            Some(Err(error)) => return format!("{what} died: {error}"),
             None => std::future::pending().await,
         }
     }
@@ -233,11 +246,13 @@ async fn pass_deadlines(store: Store, stop: CancellationToken) -> Result<(), Str
     Ok(())
 }
 
-/// Removes old tasks.
+/// Removes old tasks, and alert groups that are over.
 async fn remove_old(store: Store, config: watch::Receiver<Arc<Config>>, stop: CancellationToken) -> Result<(), String> {
     let work = async {
         loop {
             let retention = config.borrow().storage.retention;
+            // The store says itself what is wrong with it.
+            let _ = store.forget_alerts(FORGET_STEP).await;
             rest_unless_more(store.remove_old(retention).await, retention.clamp(MIN_REMOVE_INTERVAL, REMOVE_INTERVAL))
                 .await;
         }
@@ -334,5 +349,11 @@ fn label_sets(config: &Config) -> LabelSets {
         captchas: config.captchas.names().to_vec(),
         codes: CODES.iter().map(|&(code, _)| code).collect(),
         api_failure_reasons: REASONS.to_vec(),
+        severities: RANKS.iter().map(|rank| rank.as_str()).collect(),
+        delivery_failure_reasons: SendError::REASONS.to_vec(),
+        dead_reasons: DEAD_REASONS.to_vec(),
+        receivers: config.receivers.iter().map(|receiver| receiver.name.clone()).collect(),
+        destinations: config.receivers.iter().flat_map(Receiver::names).collect(),
+        phones: config.receivers.iter().flat_map(Receiver::phones).collect(),
     }
 }
