@@ -53,6 +53,8 @@ const API_SECONDS: [f64; 8] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const DISK_SECONDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
 /// An answer of ours; long polls end at a minute.
 const HTTP_SECONDS: [f64; 10] = [0.0005, 0.001, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0];
+/// Queued to delivered: at once, or hours later when the destination was down.
+const DELIVERY_SECONDS: [f64; 10] = [0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0];
 /// Rows in one transaction, which takes at most 1024.
 const BATCH_ROWS: [f64; 6] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0];
 
@@ -112,6 +114,38 @@ metrics! {
     /// Pingbacks written to the spill folder because the store could not be written.
     pingbacks_spilled: IntCounter("captchaai_pingbacks_spilled_total"),
 
+    /// Attempts to deliver something.
+    deliveries: IntCounterVec("captchaai_deliveries_total", ["destination"]),
+    /// Attempts to deliver something that failed, by what follows from it.
+    delivery_failures: IntCounterVec("captchaai_delivery_failures_total", ["destination", "reason"]),
+    /// What waits to be delivered.
+    deliveries_pending: IntGaugeVec("captchaai_deliveries_pending", ["destination"]),
+    /// How long the oldest of what waits to be delivered has waited; 0 when nothing waits.
+    delivery_oldest_pending_age: GaugeVec("captchaai_delivery_oldest_pending_age_seconds", ["destination"]),
+    /// Queued to delivered.
+    delivery_duration: HistogramVec("captchaai_delivery_duration_seconds", ["destination"], buckets DELIVERY_SECONDS),
+    /// What is in the dead-letter queue now.
+    dead_letters: IntGaugeVec("captchaai_dead_letters", ["source"]),
+    /// What was given up and went to the dead-letter queue.
+    dead_letters_added: IntCounterVec("captchaai_dead_letters_added_total", ["source", "reason"]),
+    /// How long the oldest dead letter has been there; 0 when there is none.
+    dead_letter_oldest_age: GaugeVec("captchaai_dead_letter_oldest_age_seconds", ["source"]),
+
+    /// Alertmanager's notifications that were accepted.
+    alert_notifications: IntCounterVec("captchaai_alert_notifications_total", ["receiver"]),
+    /// Alertmanager's notifications that were refused, by reason.
+    alert_notifications_rejected: IntCounterVec("captchaai_alert_notifications_rejected_total", ["reason"]),
+    /// Alerts that fire, as last heard; a severity that is none of the three counts as info.
+    alerts_firing: IntGaugeVec("captchaai_alerts_firing", ["receiver", "severity"]),
+    /// When Alertmanager's watchdog was last heard; 0 before the first time.
+    watchdog_last_received: Gauge("captchaai_watchdog_last_received_timestamp_seconds"),
+    /// Calls that Alertalk took, one a request.
+    calls: IntCounterVec("captchaai_calls_total", ["destination"]),
+    /// Credits spent on calls, one a number.
+    call_credits_spent: IntCounterVec("captchaai_call_credits_spent_total", ["destination"]),
+    /// Calls that were not made, by reason.
+    calls_suppressed: IntCounterVec("captchaai_calls_suppressed_total", ["destination", "reason"]),
+
     /// Duration of the store's commits.
     store_commit_duration: Histogram("captchaai_store_commit_duration_seconds", buckets DISK_SECONDS),
     /// Records per commit.
@@ -160,6 +194,18 @@ pub struct LabelSets {
     pub codes: Vec<&'static str>,
     /// Why a request to CaptchaAI's API fails.
     pub api_failure_reasons: Vec<&'static str>,
+    /// Receivers of alerts.
+    pub receivers: Vec<String>,
+    /// Destinations, such as `discord/ops`.
+    pub destinations: Vec<String>,
+    /// Those of them that call people.
+    pub phones: Vec<String>,
+    /// Severities of alerts.
+    pub severities: Vec<&'static str>,
+    /// Why a delivery fails.
+    pub delivery_failure_reasons: Vec<&'static str>,
+    /// Why something becomes a dead letter.
+    pub dead_reasons: Vec<&'static str>,
 }
 
 /// Actions of CaptchaAI's API that the program uses.
@@ -167,6 +213,13 @@ pub const API_ACTIONS: [&str; 1] = ["getbalance"];
 
 /// Why a pingback is refused.
 pub const PINGBACK_REJECTIONS: [&str; 5] = ["token", "address", "bad_id", "no_code", "forged"];
+
+/// Why a notification of Alertmanager is refused: it cannot be read, its receiver is not configured, it is
+/// too long or too slow, or it cannot be kept now.
+pub const NOTIFICATION_REJECTIONS: [&str; 5] = ["unreadable", "receiver", "too_large", "timeout", "unavailable"];
+
+/// Why a call is not made.
+pub const SUPPRESSIONS: [&str; 6] = ["cooldown", "cap", "quiet_hours", "resolved_first", "too_old", "no_credit"];
 
 /// The account of results that cannot be told to belong to one.
 pub const UNKNOWN_ACCOUNT: &str = "unknown";
@@ -177,6 +230,9 @@ impl Metrics {
         let metrics = Self::register()?;
         for reason in PINGBACK_REJECTIONS {
             metrics.pingbacks_rejected.with_label_values(&[reason]);
+        }
+        for reason in NOTIFICATION_REJECTIONS {
+            metrics.alert_notifications_rejected.with_label_values(&[reason]);
         }
         for action in API_ACTIONS {
             metrics.api_request_duration.with_label_values(&[action]);
@@ -193,6 +249,37 @@ impl Metrics {
         // With one account every result belongs to it; else some may come without a name.
         if labels.accounts.len() != 1 {
             self.create_task_series(UNKNOWN_ACCOUNT, labels);
+        }
+        self.create_destinations(labels);
+    }
+
+    fn create_destinations(&self, labels: &LabelSets) {
+        for receiver in labels.receivers.iter().map(String::as_str) {
+            self.alert_notifications.with_label_values(&[receiver]);
+            for severity in &labels.severities {
+                self.alerts_firing.with_label_values(&[receiver, severity]);
+            }
+        }
+        for destination in labels.destinations.iter().map(String::as_str) {
+            self.deliveries.with_label_values(&[destination]);
+            self.deliveries_pending.with_label_values(&[destination]);
+            self.delivery_oldest_pending_age.with_label_values(&[destination]);
+            self.delivery_duration.with_label_values(&[destination]);
+            self.dead_letters.with_label_values(&[destination]);
+            self.dead_letter_oldest_age.with_label_values(&[destination]);
+            for reason in &labels.delivery_failure_reasons {
+                self.delivery_failures.with_label_values(&[destination, reason]);
+            }
+            for reason in &labels.dead_reasons {
+                self.dead_letters_added.with_label_values(&[destination, reason]);
+            }
+        }
+        for phone in labels.phones.iter().map(String::as_str) {
+            self.calls.with_label_values(&[phone]);
+            self.call_credits_spent.with_label_values(&[phone]);
+            for reason in SUPPRESSIONS {
+                self.calls_suppressed.with_label_values(&[phone, reason]);
+            }
         }
     }
 

@@ -8,14 +8,20 @@ use std::path::Path;
 
 use super::fault::{Fault, Position};
 use super::yaml::{Node, Value};
+use crate::notify::client::presentable;
 
 /// The longest text that any key takes.
 const MAX_TEXT: usize = 4096;
+
+/// Messages of other parsers that are longer are cut.
+const MAX_FOREIGN_MESSAGE: usize = 200;
 
 /// The faults and warnings of one file.
 pub(super) struct Decoder<'f> {
     file: &'f Path,
     faults: Vec<Fault>,
+    /// Faults in files that this one names.
+    elsewhere: Vec<Fault>,
     warnings: Vec<Fault>,
 }
 
@@ -62,7 +68,7 @@ impl<'n> Field<'n> {
     }
 
     /// Whether it asks for nothing: null or an empty list.
-    fn is_nothing(&self) -> bool {
+    pub(super) fn is_nothing(&self) -> bool {
         match &self.node.value {
             Value::Null => true,
             Value::List(items) => items.is_empty(),
@@ -90,12 +96,14 @@ impl<'n> Section<'n> {
 
 impl<'f> Decoder<'f> {
     pub(super) fn new(file: &'f Path) -> Self {
-        Self { file, faults: Vec::new(), warnings: Vec::new() }
+        Self { file, faults: Vec::new(), elsewhere: Vec::new(), warnings: Vec::new() }
     }
 
-    /// What was decoded with its warnings, or all faults; both in the order of the file.
+    /// What was decoded with its warnings, or all faults; both in the order of the file, and the faults in
+    /// other files at the end.
     pub(super) fn finish<T>(mut self, decoded: Option<T>) -> Result<(T, Vec<Fault>), Vec<Fault>> {
         self.faults.sort_by_key(Fault::position);
+        self.faults.append(&mut self.elsewhere);
         self.warnings.sort_by_key(Fault::position);
         match decoded {
             Some(decoded) if self.faults.is_empty() => Ok((decoded, self.warnings)),
@@ -111,6 +119,13 @@ impl<'f> Decoder<'f> {
     /// A value is wrong.
     pub(super) fn wrong(&mut self, field: &Field<'_>, message: &str) {
         self.fault(field.node.position, format!("{}: {message}", field.path));
+    }
+
+    /// A line of a file that a value names is wrong.
+    pub(super) fn wrong_elsewhere(&mut self, file: &Path, line: usize, field: &Field<'_>, message: &str) {
+        let message = presentable(message, MAX_FOREIGN_MESSAGE);
+        let message = format!("{}: {message}; expected a template without faults", field.path);
+        self.elsewhere.push(Fault::in_file(file, Position { line, column: 1 }, message));
     }
 
     /// A value is odd and can be used.

@@ -5,31 +5,35 @@ use std::collections::HashMap;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::fault::Fault;
+use super::receivers::{DEFAULT_RECEIVER, check_webhook_url, odd_webhook_url, plain_alertalk, plain_discord};
 use super::secret::{Check, usable};
-use super::{Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Storage, Web, values};
+use super::{Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Receiver, Storage, Web, values};
 use crate::domain::captcha::CaptchaKinds;
+use crate::notify::alertalk::{self, PhoneNumber};
+use crate::notify::{self, discord};
 
 const API_KEY: &str = "CAPTCHAAI_API_KEY";
 const BASE_URL: &str = "CAPTCHAAI_BASE_URL";
 const PINGBACK_TOKEN: &str = "PINGBACK_TOKEN";
 const AUTH_TOKEN: &str = "WEB_AUTH_TOKEN";
+const DISCORD_URL: &str = "DISCORD_WEBHOOK_URL";
+const ALERTALK_KEY: &str = "ALERTALK_WEBHOOK_KEY";
+const ALERTALK_NUMBERS: &str = "ALERTALK_PHONE_NUMBERS";
+const ALERTALK_URL: &str = "ALERTALK_URL";
 
 /// The account that the environment describes.
 const ACCOUNT_NAME: &str = "main";
 
+/// The destinations that it describes, one of each kind.
+const DESTINATION_NAME: &str = "default";
+
 /// Variables of functions that do not exist yet.
-const LATER: [&str; 7] = [
-    "DISCORD_WEBHOOK_URL",
-    "ALERTALK_WEBHOOK_KEY",
-    "ALERTALK_PHONE_NUMBERS",
-    "ALERTALK_URL",
-    "WEBHOOK_ADDRESS",
-    "WEBHOOK_SECRET",
-    "MARZBAN_WEBHOOK_SECRET",
-];
+const LATER: [&str; 3] = ["WEBHOOK_ADDRESS", "WEBHOOK_SECRET", "MARZBAN_WEBHOOK_SECRET"];
 
 fn names() -> impl Iterator<Item = &'static str> {
-    [API_KEY, BASE_URL, PINGBACK_TOKEN, AUTH_TOKEN].into_iter().chain(LATER)
+    let known =
+        [API_KEY, BASE_URL, DISCORD_URL, ALERTALK_KEY, ALERTALK_NUMBERS, ALERTALK_URL, PINGBACK_TOKEN, AUTH_TOKEN];
+    known.into_iter().chain(LATER)
 }
 
 /// The variables that configure this program, as they were when the process started. An empty one
@@ -94,6 +98,8 @@ pub(super) fn load(environment: &Environment) -> Result<(Config, Vec<Fault>), Ve
         accounts: reader.account().into_iter().collect(),
         captchas: CaptchaKinds::new(&[]),
         pingback: Pingback { token: reader.secret(PINGBACK_TOKEN, values::check_path_token), ..Pingback::default() },
+        receivers: reader.receiver().into_iter().collect(),
+        watchdog: None,
         storage: Storage::default(),
     };
     if reader.faults.is_empty() { Ok((config, reader.warnings)) } else { Err(reader.faults) }
@@ -107,12 +113,9 @@ struct Reader<'e> {
 
 impl<'e> Reader<'e> {
     fn account(&mut self) -> Option<Account> {
-        let base_url = self.base_url();
+        let base_url = self.url(BASE_URL, values::base_url);
         if !self.environment.values.contains_key(API_KEY) {
-            if base_url.is_some() {
-                let message = format!("is of no use without {API_KEY}");
-                self.warnings.push(Fault::in_environment(BASE_URL, message));
-            }
+            self.warn_if_useless(BASE_URL, base_url.is_some(), API_KEY);
             return None;
         }
         let api_key = self.secret(API_KEY, values::check_api_key)?;
@@ -127,12 +130,72 @@ impl<'e> Reader<'e> {
         })
     }
 
-    fn base_url(&mut self) -> Option<String> {
-        let text = self.text(BASE_URL)?;
-        match values::base_url(text.trim()) {
+    /// The one receiver, with whatever destinations there are.
+    fn receiver(&mut self) -> Option<Receiver> {
+        let discord = self.discord().map(notify::Settings::Discord);
+        let alertalk = self.alertalk().map(notify::Settings::Alertalk);
+        let destinations: Vec<_> = discord.into_iter().chain(alertalk).collect();
+        (!destinations.is_empty()).then(|| Receiver { name: DEFAULT_RECEIVER.to_owned(), destinations })
+    }
+
+    fn discord(&mut self) -> Option<discord::Settings> {
+        let url = self.secret(DISCORD_URL, check_webhook_url)?;
+        if let Some(warning) = odd_webhook_url(url.expose_secret()) {
+            self.warnings.push(Fault::in_environment(DISCORD_URL, warning.to_owned()));
+        }
+        Some(plain_discord(DESTINATION_NAME.to_owned(), url))
+    }
+
+    fn alertalk(&mut self) -> Option<alertalk::Settings> {
+        let url = self.url(ALERTALK_URL, values::url);
+        let is_set = |name| self.environment.values.contains_key(name);
+        match (is_set(ALERTALK_KEY), is_set(ALERTALK_NUMBERS)) {
+            (true, true) => {}
+            (true, false) => self.fault(ALERTALK_KEY, without(ALERTALK_NUMBERS)),
+            (false, true) => self.fault(ALERTALK_NUMBERS, without(ALERTALK_KEY)),
+            (false, false) => {
+                self.warn_if_useless(ALERTALK_URL, url.is_some(), ALERTALK_KEY);
+                return None;
+            }
+        }
+        let key = self.secret(ALERTALK_KEY, values::check_bearer_token);
+        let numbers = self.phone_numbers();
+        let plain = plain_alertalk(DESTINATION_NAME.to_owned(), key?, numbers?);
+        Some(match url {
+            Some(url) => alertalk::Settings { url, ..plain },
+            None => plain,
+        })
+    }
+
+    /// The message for a wrong number names its place in the list, as the number is private.
+    fn phone_numbers(&mut self) -> Option<Vec<PhoneNumber>> {
+        let text = self.text(ALERTALK_NUMBERS)?;
+        let mut numbers = Vec::new();
+        for (index, item) in text.split(',').map(str::trim).enumerate() {
+            match PhoneNumber::parse(item) {
+                Ok(number) if numbers.contains(&number) => {
+                    let message = format!("item {} is in the list already; expected each number only once", index + 1);
+                    self.fault(ALERTALK_NUMBERS, message);
+                }
+                Ok(number) => numbers.push(number),
+                Err(message) => self.fault(ALERTALK_NUMBERS, format!("item {} {message}", index + 1)),
+            }
+        }
+        Some(numbers)
+    }
+
+    fn warn_if_useless(&mut self, name: &'static str, is_set: bool, needed: &str) {
+        if is_set {
+            self.warnings.push(Fault::in_environment(name, format!("is of no use without {needed}")));
+        }
+    }
+
+    fn url(&mut self, name: &'static str, parse: fn(&str) -> Result<String, String>) -> Option<String> {
+        let text = self.text(name)?;
+        match parse(text.trim()) {
             Ok(url) => Some(url),
             Err(message) => {
-                self.fault(BASE_URL, message);
+                self.fault(name, message);
                 None
             }
         }
@@ -163,6 +226,10 @@ impl<'e> Reader<'e> {
     }
 }
 
+fn without(other: &str) -> String {
+    format!("is of no use without {other}; expected both or neither")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +242,15 @@ mod tests {
             Ok((config, warnings)) => {
                 let accounts =
                     config.accounts.iter().map(|account| format!("{} at {}", account.name, account.base_url));
-                accounts.chain(warnings.iter().map(ToString::to_string)).collect()
+                let told = |receiver: &Receiver| {
+                    let destinations: Vec<_> =
+                        receiver.destinations.iter().map(notify::Settings::destination).collect();
+                    format!("{}: {}", receiver.name, destinations.join(", "))
+                };
+                accounts
+                    .chain(config.receivers.iter().map(told))
+                    .chain(warnings.iter().map(ToString::to_string))
+                    .collect()
             }
             Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
         };
@@ -194,12 +269,35 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_describes_one_receiver() {
+        let discord = (DISCORD_URL, "https://discord.com/api/webhooks/1/x");
+        let (key, numbers) = ((ALERTALK_KEY, "key"), (ALERTALK_NUMBERS, "532 123 45 67, +905321234568"));
+        check(&[discord], &["default: discord/default"]);
+        check(&[key, numbers], &["default: alertalk/default"]);
+        check(&[key, numbers, discord], &["default: discord/default, alertalk/default"]);
+        check(&[key], &[&format!("environment: {ALERTALK_KEY}: {}", without(ALERTALK_NUMBERS))]);
+        check(&[numbers], &[&format!("environment: {ALERTALK_NUMBERS}: {}", without(ALERTALK_KEY))]);
+        let url = (ALERTALK_URL, "http://127.0.0.1:9000/call/");
+        let (config, warnings) = load(&Environment::new(&[key, numbers, url])).unwrap();
+        assert_eq!(warnings, []);
+        let [Receiver { destinations, .. }] = config.receivers.as_slice() else { panic!("{config:?}") };
+        let [notify::Settings::Alertalk(settings)] = destinations.as_slice() else { panic!("{destinations:?}") };
+        let called: Vec<_> = settings.phone_numbers.iter().map(PhoneNumber::as_str).collect();
+        assert_eq!((settings.url.as_str(), called), (url.1, vec!["5321234567", "5321234568"]));
+    }
+
+    #[test]
     fn what_is_odd_is_a_warning() {
         let short =
             "environment: CAPTCHAAI_API_KEY: does not have the 32 characters of CaptchaAI's API keys; is it whole?";
         check(&[(API_KEY, "hunter2")], &["main at https://ocr.captchaai.com", short]);
         let useless = "environment: CAPTCHAAI_BASE_URL: is of no use without CAPTCHAAI_API_KEY";
         check(&[(BASE_URL, "http://127.0.0.1:9000/")], &[useless]);
+        let useless = "environment: ALERTALK_URL: is of no use without ALERTALK_WEBHOOK_KEY";
+        check(&[(ALERTALK_URL, "http://127.0.0.1:9000/")], &[useless]);
+        let odd = "environment: DISCORD_WEBHOOK_URL: does not look like https://discord.com/api/webhooks/ID/TOKEN; is \
+                   it whole?";
+        check(&[(DISCORD_URL, "https://discord.com/api/webhooks/hunter2")], &["default: discord/default", odd]);
     }
 
     #[test]
@@ -210,12 +308,14 @@ mod tests {
             (PINGBACK_TOKEN, "hunter2/"),
             (AUTH_TOKEN, "hunter2 hunter2"),
             ("WEBHOOK_ADDRESS", "hunter2"),
-            ("DISCORD_WEBHOOK_URL", "hunter2"),
+            (DISCORD_URL, "hunter2"),
+            (ALERTALK_KEY, "hunter2 hunter2"),
+            (ALERTALK_NUMBERS, "5321234567, 05321234567,5550hunter2"),
+            (ALERTALK_URL, "hunter2@example.com"),
         ];
         check(
             &variables,
             &[
-                "environment: DISCORD_WEBHOOK_URL: is not supported yet; expected it to be unset",
                 "environment: WEBHOOK_ADDRESS: is not supported yet; expected it to be unset",
                 "environment: WEB_AUTH_TOKEN: has characters that a header cannot hold; expected ASCII letters, digits \
                  and signs without spaces",
@@ -225,6 +325,15 @@ mod tests {
                  CaptchaAI",
                 "environment: PINGBACK_TOKEN: has characters that a path cannot hold, or too many; expected 1 to 256 \
                  of A-Z, a-z, 0-9, ., _, ~ and -",
+                "environment: DISCORD_WEBHOOK_URL: is no URL; expected one as Discord shows it, \
+                 https://discord.com/api/webhooks/ID/TOKEN",
+                "environment: ALERTALK_URL: the value is no URL of a web server; expected http://HOST[:PORT][/PATH] \
+                 or https://…",
+                "environment: ALERTALK_WEBHOOK_KEY: has characters that a header cannot hold; expected ASCII letters, \
+                 digits and signs without spaces",
+                "environment: ALERTALK_PHONE_NUMBERS: item 2 is in the list already; expected each number only once",
+                "environment: ALERTALK_PHONE_NUMBERS: item 3 is no Turkish mobile number; expected ten digits of \
+                 which the first is a 5, as in 5XX XXX XX XX, with or without +90 or 0 before them",
             ],
         );
     }

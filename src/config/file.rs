@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -11,20 +10,16 @@ use secrecy::{ExposeSecret, SecretString};
 use super::decode::{Decoder, Field, Keys, Section};
 use super::fault::Fault;
 use super::secret::{Check, Names, secret};
-use super::{Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Storage, Web, read, values, yaml};
+use super::{
+    Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Storage, Web, read, receivers, values, yaml,
+};
 use crate::domain::captcha::CaptchaKinds;
 
 const LATER: &str = "is not supported yet; expected nothing here";
 
 const TOP: Keys = Keys {
-    known: &["web", "accounts", "captchas", "pingback", "storage"],
-    unsupported: &[
-        ("fallback", LATER),
-        ("subscribers", LATER),
-        ("receivers", LATER),
-        ("watchdog", LATER),
-        ("marzban", LATER),
-    ],
+    known: &["web", "accounts", "captchas", "pingback", "receivers", "watchdog", "storage"],
+    unsupported: &[("fallback", LATER), ("subscribers", LATER), ("marzban", LATER)],
 };
 
 const WEB: Keys = Keys::new(&["auth_token", "auth_token_file", "trusted_proxies"]);
@@ -61,14 +56,23 @@ fn config(decoder: &mut Decoder<'_>, top: &Section<'_>, folder: &Path) -> FileCo
     let accounts = accounts(decoder, top, folder);
     let captchas = captchas(decoder, top);
     let pingback = section(decoder, top, "pingback", &PINGBACK).map(|section| pingback(decoder, &section, folder));
+    let (receivers, watchdog) = receivers::receivers(decoder, top, folder);
     let storage = section(decoder, top, "storage", &STORAGE).map(|section| storage(decoder, &section));
     let (storage, spill_dir_given) = storage.unwrap_or_default();
-    let config =
-        Config { web: web.unwrap_or_default(), accounts, captchas, pingback: pingback.unwrap_or_default(), storage };
+    let config = Config {
+        web: web.unwrap_or_default(),
+        accounts,
+        captchas,
+        pingback: pingback.unwrap_or_default(),
+        receivers,
+        watchdog,
+        storage,
+    };
     FileConfig { config, spill_dir_given }
 }
 
-fn section<'n>(decoder: &mut Decoder<'_>, top: &Section<'n>, key: &str, keys: &Keys) -> Option<Section<'n>> {
+/// A section of the file, where it is given and not null.
+pub(super) fn section<'n>(decoder: &mut Decoder<'_>, top: &Section<'n>, key: &str, keys: &Keys) -> Option<Section<'n>> {
     decoder.section(&top.get(key)?, keys)
 }
 
@@ -109,7 +113,7 @@ fn accounts(decoder: &mut Decoder<'_>, top: &Section<'_>, folder: &Path) -> Vec<
     let mut accounts = Vec::new();
     for item in decoder.items(top.get("accounts")) {
         let Some(section) = decoder.section(&item, &ACCOUNT) else { continue };
-        let name = account_name(decoder, &section, &mut first_uses);
+        let name = first_use(decoder, &section, &mut first_uses, values::account_name);
         let api_key = api_key(decoder, &section, folder);
         let base_url = decoder.value(section.get("base_url").as_ref(), values::base_url);
         let [least, most] = BALANCE_INTERVALS;
@@ -117,7 +121,7 @@ fn accounts(decoder: &mut Decoder<'_>, top: &Section<'_>, folder: &Path) -> Vec<
             decoder.value(section.get("balance_interval").as_ref(), |text| values::duration_within(text, least, most));
         let (Some(name), Some(api_key)) = (name, api_key) else { continue };
         accounts.push(Account {
-            name,
+            name: name.into(),
             api_key,
             base_url: base_url.unwrap_or_else(|| DEFAULT_BASE_URL.to_owned()),
             balance_interval: balance_interval.unwrap_or(DEFAULT_BALANCE_INTERVAL),
@@ -126,22 +130,24 @@ fn accounts(decoder: &mut Decoder<'_>, top: &Section<'_>, folder: &Path) -> Vec<
     accounts
 }
 
-fn account_name(
+/// The `name` of a section, which no section of its kind before has.
+pub(super) fn first_use(
     decoder: &mut Decoder<'_>,
     section: &Section<'_>,
     first_uses: &mut HashMap<String, String>,
-) -> Option<Arc<str>> {
+    parse: fn(&str) -> Result<String, String>,
+) -> Option<String> {
     let Some(field) = section.get("name") else {
         decoder.fault(section.position, format!("{}: name is missing; expected name: NAME", section.path));
         return None;
     };
-    let name = decoder.value(Some(&field), values::account_name)?;
+    let name = decoder.value(Some(&field), parse)?;
     if let Some(other) = first_uses.get(&name) {
         decoder.wrong(&field, &format!("{name:?} is the name of {other} already; expected a name of its own"));
         return None;
     }
     first_uses.insert(name.clone(), section.path.clone());
-    Some(name.into())
+    Some(name)
 }
 
 fn api_key(decoder: &mut Decoder<'_>, section: &Section<'_>, folder: &Path) -> Option<SecretString> {

@@ -6,6 +6,7 @@ mod environment;
 mod fault;
 mod file;
 mod read;
+mod receivers;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,8 @@ use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::captcha::CaptchaKinds;
+use crate::domain::delivery::Route;
+use crate::notify;
 
 pub use environment::Environment;
 pub use fault::Fault;
@@ -98,8 +101,70 @@ pub struct Config {
     pub captchas: CaptchaKinds,
     /// How pingbacks are taken.
     pub pingback: Pingback,
+    /// Whom alerts are told, in the order of the file.
+    pub receivers: Vec<Receiver>,
+    /// What happens when Alertmanager falls silent; nothing when `watchdog` is not given.
+    pub watchdog: Option<Watchdog>,
     /// Where results are kept, and how long.
     pub storage: Storage,
+}
+
+impl Config {
+    /// How people reach this program, for links in messages: known from the flags only.
+    pub fn set_external_url(&mut self, url: Option<&str>) {
+        for destination in self.receivers.iter_mut().flat_map(|receiver| &mut receiver.destinations) {
+            if let notify::Settings::Discord(settings) = destination {
+                settings.external_url = url.map(|url| url.trim_end_matches('/').to_owned());
+            }
+        }
+    }
+}
+
+/// Those who are told what is posted to one URL, `/alertmanager/NAME`.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// Its name, `[a-z0-9_-]{1,32}`, of which `watchdog` is reserved.
+    pub name: String,
+    /// At least one: first the Discord webhooks, then the phones, each in the order of the file.
+    pub destinations: Vec<notify::Settings>,
+}
+
+impl Receiver {
+    /// Its destinations, such as `discord/ops`.
+    pub fn names(&self) -> Vec<String> {
+        self.destinations.iter().map(notify::Settings::destination).collect()
+    }
+
+    /// Those that get messages.
+    pub fn messages(&self) -> Vec<String> {
+        let messages = self.destinations.iter().filter(|settings| !settings.calls());
+        messages.map(notify::Settings::destination).collect()
+    }
+
+    /// Those that call people.
+    pub fn phones(&self) -> Vec<String> {
+        let phones = self.destinations.iter().filter(|settings| settings.calls());
+        phones.map(notify::Settings::destination).collect()
+    }
+
+    /// Where its notifications go.
+    pub fn routes(&self) -> Vec<Route> {
+        let route = |settings: &notify::Settings| Route {
+            destination: settings.destination(),
+            least: settings.min_severity(),
+            calls: settings.calls(),
+        };
+        self.destinations.iter().map(route).collect()
+    }
+}
+
+/// A dead man's switch: an alert that always fires has to be posted to `/alertmanager/watchdog`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watchdog {
+    /// How long it may be silent.
+    pub timeout: Duration,
+    /// The name of the receiver that is told when it is silent for longer. There is such a receiver.
+    pub receiver: String,
 }
 
 /// Access to our own endpoints.
@@ -107,7 +172,7 @@ pub struct Config {
 pub struct Web {
     /// Bearer token for `/api` and `POST /-/reload`.
     pub auth_token: Option<SecretString>,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For`, or else `Forwarded`, is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
 

@@ -10,6 +10,9 @@ const MAX_CONFIG_BYTES: u64 = 1024 * 1024;
 
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
+/// The built-in templates have 10 KiB at most.
+const MAX_TEMPLATE_BYTES: u64 = 64 * 1024;
+
 /// A bundle of all well-known certificate authorities has about 200 KiB.
 const MAX_PEM_BYTES: u64 = 1024 * 1024;
 
@@ -27,7 +30,12 @@ pub(super) fn yaml(file: &Path) -> Result<String, Fault> {
 
 /// The text of a secret's file, as it is.
 pub(super) fn secret(file: &Path) -> io::Result<String> {
-    String::from_utf8(bytes(file, MAX_SECRET_BYTES)?).map_err(|_| io::Error::other("it is not UTF-8"))
+    text(file, MAX_SECRET_BYTES)
+}
+
+/// A file of templates.
+pub(super) fn template(file: &Path) -> io::Result<String> {
+    text(file, MAX_TEMPLATE_BYTES)
 }
 
 /// A file of certificates or of a private key.
@@ -38,6 +46,10 @@ pub(super) fn pem(file: &Path) -> io::Result<Vec<u8>> {
 /// A path for a message: in quotes, so that it stays on its line.
 pub(super) fn quoted(path: &Path) -> String {
     format!("{:?}", path.to_string_lossy())
+}
+
+fn text(file: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(bytes(file, most)?).map_err(|_| io::Error::other("it is not UTF-8"))
 }
 
 fn bytes(file: &Path, most: u64) -> io::Result<Vec<u8>> {

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::domain::alert::Rank;
+use crate::notify::alertalk::{self, QuietHours};
+use crate::notify::discord;
 
 const DATA: &str = "tests/data/config";
 
@@ -97,6 +100,88 @@ fn the_example_says_what_it_seems_to_say() {
     assert_eq!(config.pingback.token.unwrap().expose_secret(), "not-a-real-token");
     assert_eq!(config.pingback.unknown, UnknownPingback::Verify);
     assert_eq!(config.storage, Storage::default());
+    assert_eq!(config.watchdog, Some(Watchdog { timeout: Duration::from_mins(5), receiver: "default".to_owned() }));
+}
+
+/// The settings of the only receiver of a configuration.
+fn destinations(config: &Config) -> (&discord::Settings, &alertalk::Settings) {
+    let [Receiver { name, destinations }] = config.receivers.as_slice() else { panic!("{config:?}") };
+    assert_eq!(name, "default");
+    match destinations.as_slice() {
+        [notify::Settings::Discord(discord), notify::Settings::Alertalk(alertalk)] => (discord, alertalk),
+        _ => panic!("{destinations:?}"),
+    }
+}
+
+#[test]
+fn the_receiver_of_the_example_has_the_defaults_that_it_says() {
+    let Loaded { config, .. } = good("example.yml");
+    let (discord, alertalk) = destinations(&config);
+    let mentions = vec![
+        discord::Mention::Role("123456789012345678".to_owned()),
+        discord::Mention::User("234567890123456789".to_owned()),
+    ];
+    assert_eq!(discord.mentions, [(Rank::Critical, mentions)].into());
+    assert_eq!(alertalk.quiet_hours, Some(QuietHours { from: 1380, to: 420, offset: 180 }));
+    assert_eq!(alertalk.words.say("unreachable", &[]), "Discord şu anda çalışmıyor.");
+    let url = "https://discord.com/api/webhooks/1234567890/made-up-token";
+    let variables = [
+        ("DISCORD_WEBHOOK_URL", url),
+        ("ALERTALK_WEBHOOK_KEY", "made-up-alertalk-key"),
+        ("ALERTALK_PHONE_NUMBERS", "5321234567,5321234568"),
+    ];
+    let plain = load_environment(&Environment::new(&variables)).unwrap().config;
+    let (plain_discord, plain_alertalk) = destinations(&plain);
+    let discord =
+        discord::Settings { name: "default".to_owned(), mentions: plain_discord.mentions.clone(), ..discord.clone() };
+    let alertalk = alertalk::Settings {
+        name: "default".to_owned(),
+        quiet_hours: None,
+        words: plain_alertalk.words.clone(),
+        ..alertalk.clone()
+    };
+    let pair = |discord: &discord::Settings, alertalk: &alertalk::Settings| {
+        [notify::Settings::Discord(discord.clone()), notify::Settings::Alertalk(alertalk.clone())]
+    };
+    for (said, plain) in pair(&discord, &alertalk).iter().zip(&pair(plain_discord, plain_alertalk)) {
+        assert!(said.is_same(plain), "{said:?} {plain:?}");
+    }
+}
+
+#[test]
+fn receivers_have_their_destinations_in_order() {
+    let Loaded { config, warnings, .. } = good("receivers.yml");
+    let shown = config.receivers.iter().map(|receiver| {
+        let destinations: Vec<_> = receiver.destinations.iter().map(notify::Settings::destination).collect();
+        format!("{}: {}", receiver.name, destinations.join(" "))
+    });
+    let shown: Vec<_> = shown.collect();
+    assert_eq!(
+        shown,
+        ["phones: alertalk/ops", "both: discord/ops discord/proxy alertalk/night", "default: discord/odd"]
+    );
+    assert_eq!(config.watchdog, None);
+    let odd = "receivers[2].discord[0].webhook_url: does not look like https://discord.com/api/webhooks/ID/TOKEN; is it \
+               whole?";
+    assert!(warnings.iter().any(|warning| warning.ends_with(odd)), "{warnings:?}");
+}
+
+#[test]
+fn the_watchdog_finds_its_receiver() {
+    for (name, receiver, seconds) in [("watchdog.yml", "only", 300), ("watchdog_default.yml", "default", 90)] {
+        let expected = Watchdog { timeout: Duration::from_secs(seconds), receiver: receiver.to_owned() };
+        assert_eq!(good(name).config.watchdog, Some(expected));
+    }
+}
+
+#[test]
+fn links_are_those_of_the_flag() {
+    let Loaded { mut config, .. } = good("example.yml");
+    assert_eq!(destinations(&config).0.external_url, None);
+    config.set_external_url(Some("https://example.com/exporter/"));
+    assert_eq!(destinations(&config).0.external_url.as_deref(), Some("https://example.com/exporter"));
+    config.set_external_url(None);
+    assert_eq!(destinations(&config).0.external_url, None);
 }
 
 #[test]
@@ -189,10 +274,21 @@ fn secrets_do_not_print_themselves() {
 web: { auth_token: hunter2 }
 accounts: [{ name: main, api_key: hunter2 }]
 pingback: { token: hunter2 }
+receivers:
+  - name: default
+    discord: [{ name: ops, webhook_url: 'https://discord.com/api/webhooks/1/hunter2' }]
+    alertalk: [{ name: ops, webhook_key: hunter2, phone_numbers: [5321234567] }]
 ";
     let (decoded, warnings) = file::decode(Path::new("x.yml"), text).map_err(|faults| lines(&faults)).unwrap();
     assert_eq!(decoded.config.accounts.first().unwrap().api_key.expose_secret(), SECRET);
-    let variables = [("CAPTCHAAI_API_KEY", SECRET), ("PINGBACK_TOKEN", SECRET), ("WEB_AUTH_TOKEN", SECRET)];
+    let variables = [
+        ("CAPTCHAAI_API_KEY", SECRET),
+        ("PINGBACK_TOKEN", SECRET),
+        ("WEB_AUTH_TOKEN", SECRET),
+        ("DISCORD_WEBHOOK_URL", "https://discord.com/api/webhooks/1/hunter2"),
+        ("ALERTALK_WEBHOOK_KEY", SECRET),
+        ("ALERTALK_PHONE_NUMBERS", "5321234567"),
+    ];
     let environment = Environment::new(&variables);
     let loaded = load_environment(&environment).unwrap();
     assert_eq!(loaded.config.pingback.token.as_ref().unwrap().expose_secret(), SECRET);
@@ -204,7 +300,7 @@ pingback: { token: hunter2 }
         format!("{loaded:?}"),
         format!("{web:?}"),
     ] {
-        assert!(!shown.contains(SECRET), "{shown}");
+        assert!(!shown.contains(SECRET) && !shown.contains("53212345"), "{shown}");
     }
 }
 
@@ -230,7 +326,7 @@ fn check_any(text: &str) {
     }
 }
 
-const FRAGMENTS: [&str; 40] = [
+const FRAGMENTS: [&str; 53] = [
     "web",
     "accounts",
     "name",
@@ -246,6 +342,19 @@ const FRAGMENTS: [&str; 40] = [
     "cert_file",
     "basic_auth_users",
     "balance_interval",
+    "receivers",
+    "discord",
+    "alertalk",
+    "webhook_url",
+    "webhook_key",
+    "phone_numbers",
+    "mentions",
+    "quiet_hours",
+    "templates",
+    "watchdog",
+    "receiver",
+    "5321234567",
+    "https://discord.com/api/webhooks/1/x",
     "sqlite:x.db",
     "10.0.0.0/8",
     "1h",

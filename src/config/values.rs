@@ -16,19 +16,41 @@ use crate::domain::time::{format_duration, parse_duration};
 /// The label of results that belong to no known account.
 const UNKNOWN_ACCOUNT: &str = "unknown";
 
+/// The path below `/alertmanager` that is no receiver.
+const WATCHDOG: &str = "watchdog";
+
 /// The length of CaptchaAI's API keys.
 const API_KEY_LENGTH: usize = 32;
 
 /// The name of an account, which is a label value and part of a URL.
 pub(super) fn account_name(text: &str) -> Result<String, String> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    if !(1..=32).contains(&text.len()) || !text.bytes().all(allowed) {
-        return Err(format!("{text:?} is no account name; expected 1 to 32 of a-z, 0-9, _ and -"));
-    }
+    plain_name(text, "account name")?;
     if text == UNKNOWN_ACCOUNT {
         return Err(format!("{text:?} stands for results of no known account; expected another name"));
     }
     Ok(text.to_owned())
+}
+
+/// The name of a receiver, which is part of a URL.
+pub(super) fn receiver_name(text: &str) -> Result<String, String> {
+    plain_name(text, "receiver name")?;
+    if text == WATCHDOG {
+        return Err(format!("{text:?} stands for the watchdog in /alertmanager/watchdog; expected another name"));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of a destination, which is part of a label value.
+pub(super) fn destination_name(text: &str) -> Result<String, String> {
+    plain_name(text, "name").map(|()| text.to_owned())
+}
+
+fn plain_name(text: &str, kind: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    if !(1..=32).contains(&text.len()) || !text.bytes().all(allowed) {
+        return Err(format!("{text:?} is no {kind}; expected 1 to 32 of a-z, 0-9, _ and -"));
+    }
+    Ok(())
 }
 
 /// A kind of captcha, which is a label value.
@@ -75,17 +97,27 @@ pub(super) fn unknown_pingback(text: &str) -> Result<UnknownPingback, String> {
 
 /// The URL of a server, to which paths are added; without a slash at the end.
 pub(crate) fn base_url(text: &str) -> Result<String, String> {
+    url(text).map(|url| url.trim_end_matches('/').to_owned())
+}
+
+/// A URL to which requests are sent as it is.
+pub(super) fn url(text: &str) -> Result<String, String> {
     const EXPECTED: &str = "expected http://HOST[:PORT][/PATH] or https://…";
     let secretive = text.contains(['@', '?', '#']);
     let shown = if secretive { "the value".to_owned() } else { format!("{text:?}") };
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let Some(url) = url.filter(|_| !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\')) else {
+    let Some(url) = web_url(text) else {
         return Err(format!("{shown} is no URL of a web server; {EXPECTED}"));
     };
     if secretive {
         return Err(format!("the value holds a user name, a query or a fragment (@, ?, #); {EXPECTED}"));
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
+    Ok(url.as_str().to_owned())
+}
+
+/// Any URL that requests can be sent to.
+pub(super) fn web_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.filter(|_| !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\'))
 }
 
 /// The database file of `sqlite:PATH`. `sqlite://PATH` means the same, as other programs write it.
@@ -267,6 +299,27 @@ mod tests {
             assert_eq!(account_name(text).is_ok(), is_account, "{text}");
             assert_eq!(captcha(text).is_ok(), is_captcha, "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_receivers_leave_room_for_the_watchdog() {
+        for (text, is_receiver, is_destination) in [
+            ("ops", true, true),
+            ("watchdog", false, true),
+            ("unknown", true, true),
+            ("Ops", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(receiver_name(text).is_ok(), is_receiver, "{text}");
+            assert_eq!(destination_name(text).is_ok(), is_destination, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_keeps_the_slash_at_its_end() {
+        assert_eq!(url("http://127.0.0.1:9000/call/").as_deref(), Ok("http://127.0.0.1:9000/call/"));
+        assert_eq!(url("http://127.0.0.1:9000").as_deref(), Ok("http://127.0.0.1:9000/"));
+        assert!(url("http://127.0.0.1:9000/?x=1").is_err());
     }
 
     #[test]

@@ -69,8 +69,11 @@ impl Gate {
         if access == Access::Anyone {
             return Ok(());
         }
-        if token.is_none() && self.users.is_empty() {
-            return refuse_other_sites(access, headers);
+        if token.is_none() {
+            refuse_other_sites(access, headers)?;
+            if self.users.is_empty() {
+                return Ok(());
+            }
         }
         let given = headers.get(AUTHORIZATION).and_then(|value| Credentials::parse(value.as_bytes()));
         match (&given, token) {
@@ -122,8 +125,9 @@ impl Gate {
     }
 }
 
-/// Without credentials, the page of another site in a browser on this machine must not be able to call
-/// what changes something: browsers say where a request comes from.
+/// Without a token, the page of another site in a browser on this machine must not be able to call what
+/// changes something: browsers say where a request comes from. A password is no help: once somebody has
+/// typed it, a browser sends it along with the requests of other sites too.
 fn refuse_other_sites(access: Access, headers: &HeaderMap) -> Result<(), Failure> {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     if access == Access::Token && matches!(site, Some(b"cross-site" | b"same-site")) {
@@ -290,6 +294,24 @@ mod tests {
         let wrong = [basic("ann:other"), basic("ann:"), basic(":"), basic("ann"), basic("eve:pass:word")];
         for wrong in wrong.iter().map(String::as_str).chain(["", "Basic", "Basic %", "Bearer x"]) {
             check(&fixture, wrong, [Some("Basic"); 3]).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_that_a_browser_sends_along_does_not_open_the_api_to_other_sites() {
+        let fixture = fixture(false, true);
+        for (path, site, status) in [
+            ("/alertmanager/watchdog", "cross-site", 403),
+            ("/alertmanager/watchdog", "same-site", 403),
+            ("/alertmanager/watchdog", "same-origin", 200),
+            ("/-/healthy", "cross-site", 200),
+        ] {
+            let method = if path.starts_with("/-") { Method::GET } else { Method::POST };
+            let mut request = request(method, path, "{}");
+            let password = HeaderValue::from_str(&basic("ann:pass:word")).unwrap();
+            request.headers_mut().insert(AUTHORIZATION, password);
+            request.headers_mut().insert("sec-fetch-site", HeaderValue::from_static(site));
+            assert_eq!(send(fixture.router(), request).await.status, status, "{path} {site}");
         }
     }
 

@@ -55,6 +55,11 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
     }
 
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Whether the same request would fail again.
     pub(super) fn is_clients_fault(&self) -> bool {
         self.status.is_client_error()

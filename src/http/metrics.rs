@@ -17,9 +17,10 @@ use prometheus::TextEncoder;
 use super::error::Failure;
 use super::state::Shared;
 use crate::domain::activity::RATIO_WINDOWS;
-use crate::domain::time::elapsed;
+use crate::domain::alert::RANKS;
+use crate::domain::time::{elapsed, unix_seconds};
 use crate::metrics::{Metrics, UNKNOWN_ACCOUNT};
-use crate::store::Queue;
+use crate::store::{Queue, StoreError};
 
 /// How long a scrape waits for the store before it shows the values that it knows.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -96,6 +97,34 @@ pub(super) async fn refresh(state: &Shared) {
         }
     }
     state.metrics.store_size.set(gauge(state.store.size_bytes()));
+    // An error means that it took too long, or that the store says itself what is wrong with it.
+    let _ = tokio::time::timeout(STORE_TIMEOUT, refresh_alerts(state)).await;
+}
+
+/// Sets the gauges of alerts and of the outbox.
+async fn refresh_alerts(state: &Shared) -> Result<(), StoreError> {
+    let (metrics, now) = (&state.metrics, state.clock.now());
+    for backlog in state.store.backlogs().await? {
+        let age = |since: Option<Timestamp>| since.map_or(0.0, |since| elapsed(since, now).as_secs_f64());
+        let labels = [&*backlog.destination];
+        metrics.deliveries_pending.with_label_values(&labels).set(gauge(backlog.pending));
+        metrics.delivery_oldest_pending_age.with_label_values(&labels).set(age(backlog.oldest_queued_at));
+        metrics.dead_letters.with_label_values(&labels).set(gauge(backlog.dead));
+        metrics.dead_letter_oldest_age.with_label_values(&labels).set(age(backlog.oldest_dead_at));
+    }
+    let firing = state.store.firing().await?;
+    let config = state.config();
+    for receiver in &config.receivers {
+        let heard = firing.iter().find(|firing| firing.receiver == receiver.name);
+        for (position, rank) in RANKS.iter().enumerate() {
+            let count = heard.and_then(|heard| heard.by_rank.get(position)).copied().unwrap_or_default();
+            metrics.alerts_firing.with_label_values(&[&*receiver.name, rank.as_str()]).set(gauge(count));
+        }
+    }
+    if let Some(last_heard_at) = state.store.watchdog().await?.last_heard_at {
+        metrics.watchdog_last_received.set(unix_seconds(last_heard_at));
+    }
+    Ok(())
 }
 
 fn set_queues(metrics: &Metrics, accounts: &[&str], queues: &[Queue], now: Timestamp) {

@@ -1,8 +1,9 @@
 //! What the outside world can call. The whole route table is in this file; each endpoint has a file.
 //!
-//! A request passes [`server`] (sockets, TLS, time-outs), then one layer, [`observe`], that asks
-//! [`auth`], measures and bounds it, then its endpoint.
+//! A request passes [`server`] (sockets, TLS, time-outs) and [`request_line`], then one layer,
+//! [`observe`], that asks [`auth`], measures and bounds it, then its endpoint.
 
+mod alertmanager;
 mod auth;
 mod bind;
 mod body;
@@ -18,6 +19,7 @@ mod parameters;
 mod pingback;
 mod registrations;
 mod reload;
+mod request_line;
 mod server;
 mod stall;
 mod state;
@@ -60,8 +62,14 @@ const ALSO: [(&str, &str); 3] = [
 /// Statuses that every route can answer with: wrong method, panic, deadline.
 const EVERY_ROUTE: [u16; 3] = [405, 500, 503];
 
-/// The `handler` label of paths that no route has.
+/// Statuses that a notification can be answered with.
+const NOTIFICATION: [u16; 7] = [200, 400, 401, 403, 404, 408, 413];
+
+/// The `handler` label of paths that no route has, and of what is no request.
 const OTHER: &str = "other";
+
+/// Statuses of [`OTHER`]. 400, 414 and 431 are hyper's own answers, which [`connection`] counts.
+const OTHER_CODES: [u16; 7] = [400, 401, 404, 414, 431, 500, 503];
 
 fn routes() -> Vec<Route> {
     let route = |pattern, access, codes, methods| Route { pattern, access, codes, methods };
@@ -75,6 +83,9 @@ fn routes() -> Vec<Route> {
         route("/-/reload", Access::Token, &[200, 400, 401, 403], post(reload::reload)),
         route("/pingback", Access::Anyone, &[200, 400, 403, 404, 408, 413], pingbacks),
         route("/pingback/{token}", Access::Anyone, &[200, 400, 403, 404, 408, 413], pingbacks_with_token),
+        route("/alertmanager", Access::Token, &NOTIFICATION, post(alertmanager::plain)),
+        route("/alertmanager/watchdog", Access::Token, &NOTIFICATION, post(alertmanager::watchdog)),
+        route("/alertmanager/{receiver}", Access::Token, &NOTIFICATION, post(alertmanager::with_receiver)),
         route("/api/v1/tasks", Access::Token, &[200, 400, 401, 403, 408, 413], post(tasks::register)),
         route("/api/v1/tasks/{id}", Access::Token, &[200, 400, 401, 403, 404], get(tasks::show)),
     ]
@@ -92,7 +103,7 @@ fn router(state: &Shared) -> Router {
         }
         router = router.route(pattern, methods);
     }
-    let observe = Observe::new(state.clone(), OTHER, Access::People, &[401, 404, 500, 503]);
+    let observe = Observe::new(state.clone(), OTHER, Access::People, &OTHER_CODES);
     router.fallback(unknown_path.layer(observe)).with_state(state.clone())
 }
 

@@ -61,6 +61,7 @@ struct Inner {
     gate: Gate,
     budget: Budget,
     renderings: Semaphore,
+    notifications: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -68,11 +69,14 @@ impl Shared {
     pub(super) fn new(app: AppState, limits: Limits) -> Self {
         /// Prometheus scrapes one at a time; a second server and a person may come in between.
         const RENDERINGS: usize = 4;
+        /// One of 4 MiB takes thirty times as much while it is read.
+        const NOTIFICATIONS: usize = 2;
         let users = app.listen.web_config.as_ref().map(|web| web.basic_auth_users.clone()).unwrap_or_default();
         Self(Arc::new(Inner {
             gate: Gate::new(users),
             budget: Budget::new(limits.bodies),
             renderings: Semaphore::new(RENDERINGS),
+            notifications: Arc::new(Semaphore::new(NOTIFICATIONS)),
             app,
             limits,
         }))
@@ -101,6 +105,11 @@ impl Shared {
     /// Bounds how many scrapes and pages are rendered at once.
     pub(super) fn renderings(&self) -> &Semaphore {
         &self.0.renderings
+    }
+
+    /// Bounds how many long notifications are read at once.
+    pub(super) fn notifications(&self) -> &Arc<Semaphore> {
+        &self.0.notifications
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the tests of the endpoints share: a whole state over a store in a folder of its own.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +20,14 @@ use tower::ServiceExt;
 use super::client::Peer;
 use super::limits::Limits;
 use super::state::{AppState, BuildInfo, ReloadRequest, Shared};
-use crate::config::{Account, Config, Listen, Pingback, Storage, Web};
+use crate::config::{Account, Config, Listen, Pingback, Receiver, Storage, Web};
+use crate::domain::alert::Rank;
 use crate::domain::captcha::CaptchaKinds;
 use crate::domain::clock::ManualClock;
 use crate::domain::error_code::CODES;
 use crate::metrics::{LabelSets, Metrics};
+use crate::notify::words::Language;
+use crate::notify::{self, discord};
 use crate::store::{Options, Store};
 
 /// When the tests take place.
@@ -47,8 +51,25 @@ pub(super) fn config() -> Config {
         accounts: vec![account("main")],
         captchas: CaptchaKinds::new(&[]),
         pingback: Pingback::default(),
+        receivers: Vec::new(),
+        watchdog: None,
         storage: Storage { path: "unused".into(), retention: Duration::from_hours(24), spill_dir: "unused".into() },
     }
+}
+
+/// A receiver with one Discord webhook of the same name.
+pub(super) fn receiver(name: &str) -> Receiver {
+    let settings = discord::Settings {
+        name: name.to_owned(),
+        webhook_url: SecretString::from("http://127.0.0.1:9/api/webhooks/1/token"),
+        min_severity: Rank::Info,
+        resolved: discord::Resolved::default(),
+        mentions: BTreeMap::new(),
+        words: discord::words(Language::English),
+        max_age: Duration::from_hours(24),
+        external_url: None,
+    };
+    Receiver { name: name.to_owned(), destinations: vec![notify::Settings::Discord(settings)] }
 }
 
 /// Bounds that no test reaches by accident.
@@ -77,6 +98,7 @@ impl Fixture {
             captchas: config.captchas.names().to_vec(),
             codes: CODES.iter().map(|&(code, _)| code).collect(),
             api_failure_reasons: vec!["auth", "timeout"],
+            ..LabelSets::default()
         })
         .unwrap();
         let clock = Arc::new(ManualClock::new(now()));

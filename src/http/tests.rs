@@ -1,7 +1,7 @@
 use axum::http::Method;
 
 use super::testing::{Fixture, config, request};
-use super::{EVERY_ROUTE, OTHER, routes};
+use super::{EVERY_ROUTE, OTHER, OTHER_CODES, routes};
 
 #[tokio::test]
 async fn every_route_answers_to_its_methods_and_names_them() {
@@ -64,7 +64,10 @@ async fn every_series_of_requests_is_there_from_the_start() {
             assert!(text.contains(&series), "{series}");
         }
     }
-    assert!(text.contains(&format!("captchaai_http_requests_total{{code=\"404\",handler=\"{OTHER}\"}} 0")));
+    for code in OTHER_CODES {
+        let series = format!("captchaai_http_requests_total{{code=\"{code}\",handler=\"{OTHER}\"}} 0");
+        assert!(text.contains(&series), "{series}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! `GET /`: the state of things for people, without a script and without anything from elsewhere.
 
+mod alerts;
+
 use std::time::Duration;
 
 use axum::extract::State;
@@ -10,9 +12,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use prometheus::core::Collector;
 use prometheus::proto::{LabelPair, MetricFamily};
 
-use super::error::Failure;
-use super::metrics::{accepts_gzip, answer, compressed, refresh};
-use super::state::{BuildInfo, Shared};
+use crate::http::error::Failure;
+use crate::http::metrics::{accepts_gzip, answer, compressed, refresh};
+use crate::http::state::{BuildInfo, Shared};
+use alerts::AlertsView;
+
 use crate::domain::activity::RATIO_WINDOWS;
 use crate::domain::time::{format_duration, unix_seconds};
 use crate::metrics::Metrics;
@@ -22,7 +26,8 @@ pub(super) async fn page(State(state): State<Shared>, headers: HeaderMap) -> Res
     let _turn = state.renderings().acquire().await.map_err(|_| Failure::internal())?;
     refresh(&state).await;
     let gzip = accepts_gzip(&headers);
-    let page = render(&view(&state)).into_string().into_bytes();
+    let alerts = alerts::view(&state, &state.config()).await;
+    let page = render(&View { alerts, ..view(&state) }).into_string().into_bytes();
     let body = compressed(page, gzip).ok_or_else(Failure::internal)?;
     let mut response = answer(HeaderValue::from_static("text/html; charset=utf-8"), body, gzip);
     for (name, value) in [
@@ -46,6 +51,7 @@ struct View {
     /// Why the store cannot be written.
     store_failure: Option<String>,
     store_bytes: i64,
+    alerts: AlertsView,
 }
 
 #[derive(Debug)]
@@ -78,6 +84,7 @@ fn view(state: &Shared) -> View {
         accounts: accounts.collect(),
         store_failure: state.store.write_failure(),
         store_bytes: state.metrics.store_size.get(),
+        alerts: AlertsView::default(),
     }
 }
 
@@ -148,6 +155,7 @@ fn render(view: &View) -> Markup {
                 h1 { "CaptchaAI exporter" }
                 p { small { "version " (view.build.version) ", revision " (view.build.revision) ", rustc " (view.build.rustc) } }
                 @for account in &view.accounts { (render_account(account)) }
+                (alerts::render(&view.alerts))
                 (render_store(view))
                 nav {
                     @for path in ["/metrics", "/-/healthy", "/-/ready"] { a href={ (view.base) (path) } { (path) } }
@@ -321,6 +329,7 @@ mod tests {
             accounts: vec![account],
             store_failure: Some(EVIL.to_owned()),
             store_bytes: 3 << 19,
+            alerts: AlertsView::default(),
         };
         let page = render(&view).into_string();
         assert!(!page.contains("<b>") && !page.contains("&\"") && page.contains("&lt;b&gt;&amp;&quot;"), "{page}");
