@@ -1,16 +1,24 @@
-//! Everything in one process: the exporter, a simulated CaptchaAI, and simulated workers between them.
-//! No API key is needed, and nothing leaves this machine.
+//! Everything in one process: the exporter, a simulated CaptchaAI, simulated workers between them, and a
+//! simulated Alertmanager, Discord and Alertalk for alerts. No API key is needed, and nothing leaves this
+//! machine.
 //!
-//! [`captchaai`] serves tests and benchmarks as well.
+//! [`captchaai`], [`discord`] and [`alertalk`] serve tests and benchmarks as well.
 
+pub mod alertalk;
+mod alertmanager;
 pub mod captchaai;
+pub mod discord;
+pub mod fault;
 pub mod kinds;
+mod page;
+mod serving;
 pub mod speed;
 mod stage;
 pub mod workers;
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +27,11 @@ use crate::app;
 use crate::cli::{self, Arguments};
 use crate::config::Environment;
 use stage::{Stage, StageError};
+
+pub use serving::StartError;
+
+/// How long tests wait for something before they fail.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no demonstration, or why it ended.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +63,6 @@ pub async fn run(arguments: &Arguments, stop: CancellationToken) -> Result<(), E
 async fn show(stage: &mut Stage, arguments: &Arguments, stop: &CancellationToken) -> Result<(), Error> {
     let mut arguments = arguments.clone();
     arguments.config_file = Some(stage.config_file());
-    // Anybody may look: there is nothing to steal and nothing that costs money.
-    arguments.allow_anonymous = true;
     let reread: app::Reread = Arc::new(move || cli::settings(&arguments, &Environment::default()));
     let settings = reread()
         .map_err(|faults| Error::Flags(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
@@ -67,4 +78,24 @@ async fn show(stage: &mut Stage, arguments: &Arguments, stop: &CancellationToken
     let (exporter, workers) = tokio::join!(exporter, workers);
     exporter?;
     workers.map_err(Error::Stage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a demonstration that is to stop at once.
+    async fn shown(flags: &[&str]) -> Result<(), String> {
+        let arguments = cli::parse_from(["captchaai-exporter", "demo"].iter().chain(flags)).unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        run(&arguments, stop).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn other_machines_are_let_in_only_when_told_to() {
+        let expected = "--web.listen-address: \"0.0.0.0:0\" can be reached by other machines and web.auth_token is \
+                        not set, but /api shows solutions; expected --web.allow-anonymous";
+        assert_eq!(shown(&["--web.listen-address=0.0.0.0:0"]).await, Err(expected.to_owned()));
+    }
 }

@@ -1,5 +1,6 @@
-//! The stage of the demonstration: two simulated accounts, workers for both, and a temporary folder
-//! with the configuration and the storage of the exporter that is shown.
+//! The stage of the demonstration: two simulated accounts, workers for both, a simulated Discord and a
+//! simulated Alertalk to which alerts go, and a temporary folder with the configuration and the storage of
+//! the exporter that is shown.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,12 +13,15 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::alertalk::{Options as AlertalkOptions, SimulatedAlertalk};
+use super::alertmanager::Alertmanager;
 use super::captchaai::{Options as ServiceOptions, SimulatedCaptchaAi, StartError, TopUp};
+use super::discord::{Options as DiscordOptions, SimulatedDiscord};
 use super::speed::Speed;
-use super::workers;
-use crate::captchaai::client::BuildError;
+use super::{serving, workers};
 use crate::domain::clock::SystemClock;
 use crate::domain::time::format_duration;
+use crate::notify::client::BuildError;
 
 /// Solves in a few seconds, so that something happens every second.
 const SPEED: f64 = 5.0;
@@ -38,6 +42,13 @@ const CAST: [Cast; 2] = [
     Cast { account: "backup", workers: 2, balance_usd: 2.02, first_id: 91_370_000_001 },
 ];
 
+/// As short as a notification can be.
+const TEST_ALERT: &str = r#"{"status":"firing","alerts":[{"labels":{"alertname":"Test","severity":"critical"}}]}"#;
+
+/// Who is mentioned and who is called: nobody's numbers.
+const MENTION: &str = "user:234567890123456789";
+const PHONE_NUMBER: &str = "5320000000";
+
 const TOP_UP: TopUp = TopUp { below_usd: 2.0, amount_usd: 10.0 };
 
 /// Why there is no demonstration.
@@ -49,9 +60,12 @@ pub enum StageError {
     /// The simulation does not start.
     #[error(transparent)]
     Service(#[from] StartError),
-    /// The workers have no HTTP.
+    /// Nor does that of Discord or Alertalk.
     #[error(transparent)]
-    Workers(#[from] BuildError),
+    Destination(#[from] serving::StartError),
+    /// The workers or the simulated Alertmanager have no HTTP.
+    #[error(transparent)]
+    Client(#[from] BuildError),
 }
 
 /// What the exporter is shown with. The folder is removed when this is dropped.
@@ -60,17 +74,20 @@ pub(super) struct Stage {
     services: Vec<SimulatedCaptchaAi>,
     keys: Vec<String>,
     pingback_token: String,
+    discord: SimulatedDiscord,
+    alertalk: SimulatedAlertalk,
+    alertalk_key: String,
     rng: fastrand::Rng,
 }
 
 impl Stage {
-    /// Starts the simulated accounts and writes the configuration.
+    /// Starts what is simulated and writes the configuration.
     pub(super) async fn set(mut rng: fastrand::Rng) -> Result<Self, StageError> {
         let folder = tempfile::Builder::new().prefix("captchaai-exporter-demo-").tempdir();
         let folder = folder.map_err(StageError::Folder)?;
         let mut secret = || std::iter::repeat_with(|| rng.alphanumeric()).take(32).collect::<String>();
         let keys: Vec<_> = CAST.iter().map(|_| secret()).collect();
-        let pingback_token = secret();
+        let (pingback_token, alertalk_key) = (secret(), secret());
         let mut services = Vec::new();
         for (cast, key) in CAST.iter().zip(&keys) {
             let options = ServiceOptions {
@@ -84,7 +101,10 @@ impl Stage {
             };
             services.push(SimulatedCaptchaAi::start(options).await?);
         }
-        let stage = Self { folder, services, keys, pingback_token, rng };
+        let discord = SimulatedDiscord::start(DiscordOptions::default()).await?;
+        let options = AlertalkOptions { key: alertalk_key.clone(), ..AlertalkOptions::default() };
+        let alertalk = SimulatedAlertalk::start(options).await?;
+        let stage = Self { folder, services, keys, pingback_token, discord, alertalk, alertalk_key, rng };
         std::fs::write(stage.config_file(), stage.config()).map_err(StageError::Folder)?;
         Ok(stage)
     }
@@ -114,14 +134,27 @@ impl Stage {
             format!("sqlite:{}", database.display()),
             spill.display().to_string(),
         );
-        yaml
+        yaml + &self.receivers()
+    }
+
+    /// The part of the configuration about alerts.
+    fn receivers(&self) -> String {
+        let (webhook_url, url, key) = (self.discord.webhook_url(), self.alertalk.url(), &self.alertalk_key);
+        format!(
+            "receivers:\n  \
+               - name: default\n    \
+                 discord: [{{ name: ops, webhook_url: \"{webhook_url}\", mentions: {{ critical: [\"{MENTION}\"] }} }}]\n    \
+                 alertalk: [{{ name: oncall, url: \"{url}\", webhook_key: \"{key}\", \
+                              phone_numbers: [\"{PHONE_NUMBER}\"] }}]\n\
+             watchdog: {{ timeout: 2m, receiver: default }}\n"
+        )
     }
 
     /// What to look at, for whoever started it; the exporter listens on `addresses`.
     pub(super) fn greeting(&self, addresses: &[SocketAddr]) -> String {
         let workers: usize = CAST.iter().map(|cast| cast.workers).sum();
         let exporter = exporter_url(addresses);
-        let [first, ..] = &CAST;
+        let [first, second] = &CAST;
         let mut text = format!(
             "Demonstration: {} simulated accounts and {workers} simulated workers, {SPEED} times as fast as real \
              ones.\n\n  Status page  {exporter}/\n  Metrics      {exporter}/metrics\n",
@@ -133,16 +166,25 @@ impl Stage {
         }
         let _ = writeln!(
             text,
-            "\nA worker waits for its result like this:\n  curl '{exporter}/api/v1/tasks/{}?wait=30s'\n\n\
+            "  Discord      {} (what people read)\n  Alertalk     {} (who is called)\n\n\
+             A worker waits for its result like this:\n  curl '{exporter}/api/v1/tasks/{}?wait=30s'\n\n\
+             The account {} runs low, is told of and topped up within two minutes. An alert of your own, over with \
+             \"resolved\":\n  curl -d '{TEST_ALERT}' {exporter}/alertmanager\n\n\
              Ctrl-C stops it and removes {}.",
+            self.discord.page_url(),
+            self.alertalk.page_url(),
             first.first_id,
+            second.account,
             self.folder.path().display(),
         );
         text
     }
 
-    /// Lets the workers work with the exporter at `addresses`, until `stop` is cancelled.
+    /// Lets the workers work with the exporter at `addresses` and the simulated Alertmanager post to it,
+    /// until `stop` is cancelled.
     pub(super) async fn play(&mut self, addresses: &[SocketAddr], stop: &CancellationToken) -> Result<(), StageError> {
+        let accounts = CAST.each_ref().map(|cast| cast.account);
+        let alertmanager = Alertmanager::new(exporter_url(addresses), &accounts, Arc::new(SystemClock))?;
         let mut teams = JoinSet::new();
         for ((cast, key), service) in CAST.iter().zip(&self.keys).zip(&self.services) {
             let options = workers::Options {
@@ -158,14 +200,18 @@ impl Stage {
             };
             teams.spawn(workers::run(options, stop.clone()));
         }
-        teams.join_all().await.into_iter().collect::<Result<_, _>>().map_err(StageError::Workers)
+        let balances = || self.services.iter().map(SimulatedCaptchaAi::balance_usd).collect();
+        let (teams, ()) = tokio::join!(teams.join_all(), alertmanager.run(balances, stop));
+        teams.into_iter().collect::<Result<_, _>>().map_err(StageError::Client)
     }
 
-    /// Stops the simulated accounts and removes the folder.
+    /// Stops what is simulated and removes the folder.
     pub(super) async fn clear(self) -> Result<(), StageError> {
         for service in self.services {
             service.stop().await;
         }
+        self.discord.stop().await;
+        self.alertalk.stop().await;
         self.folder.close().map_err(StageError::Folder)
     }
 }
@@ -189,6 +235,8 @@ mod tests {
 
     use super::*;
     use crate::config::{Environment, load_file};
+    use crate::domain::notification;
+    use crate::notify::Settings;
 
     #[test]
     fn the_exporter_is_reached_from_this_machine() {
@@ -219,6 +267,10 @@ mod tests {
         assert!(config.storage.path.starts_with(stage.folder.path()));
         assert!(config.storage.spill_dir.starts_with(stage.folder.path()));
         assert!(config.pingback.token.is_some_and(|token| token.expose_secret() == stage.pingback_token));
+        let destinations = config.receivers.iter().flat_map(|receiver| &receiver.destinations);
+        let names: Vec<_> = destinations.map(Settings::destination).collect();
+        assert_eq!(names, ["discord/ops", "alertalk/oncall"]);
+        assert!(config.watchdog.is_some_and(|watchdog| watchdog.receiver == "default"));
     }
 
     #[tokio::test]
@@ -227,13 +279,33 @@ mod tests {
         let greeting = stage.greeting(&["[::]:9999".parse().unwrap()]);
         let folder = stage.folder.path().to_owned();
         let api = stage.services.first().map(SimulatedCaptchaAi::base_url).unwrap();
-        for part in ["http://127.0.0.1:9999/metrics", "/api/v1/tasks/72580000001?wait=30s", &api, "Ctrl-C"] {
+        let test_alert = format!("curl -d '{TEST_ALERT}' http://127.0.0.1:9999/alertmanager\n");
+        for part in [
+            "http://127.0.0.1:9999/metrics",
+            "/api/v1/tasks/72580000001?wait=30s",
+            &api,
+            &format!("Discord      {}", stage.discord.page_url()),
+            &format!("Alertalk     {}", stage.alertalk.page_url()),
+            &test_alert,
+            "Ctrl-C",
+        ] {
             assert!(greeting.contains(part), "{part} in {greeting}");
         }
         assert!(greeting.contains(&folder.display().to_string()), "{greeting}");
-        assert!(stage.keys.iter().chain([&stage.pingback_token]).all(|secret| !greeting.contains(secret)));
+        let secrets = [&stage.pingback_token, &stage.alertalk_key, &stage.discord.webhook_url()];
+        assert!(stage.keys.iter().chain(secrets).all(|secret| !greeting.contains(secret)));
         assert!(folder.exists());
         stage.clear().await.unwrap();
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn the_test_alert_is_read_and_ends_with_one_word() {
+        let resolved = TEST_ALERT.replace("firing", "resolved");
+        for (body, firing) in [(TEST_ALERT, true), (&resolved, false)] {
+            let parsed = notification::parse(body.as_bytes(), "default", jiff::Timestamp::UNIX_EPOCH).unwrap();
+            let alerts: Vec<_> = parsed.group.alerts.iter().map(|alert| (alert.name(), alert.firing)).collect();
+            assert_eq!((parsed.odd, alerts.as_slice()), (0, &[("Test", firing)][..]));
+        }
     }
 }

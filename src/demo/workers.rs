@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::kinds::{self, Kind};
 use super::speed::Speed;
-use crate::captchaai::client::{BuildError, http_client};
 use crate::domain::clock::SharedClock;
 use crate::domain::time::format_timestamp;
+use crate::notify::client::{BuildError, http_client};
 
 /// How long a worker asks the exporter to hold a long poll.
 const WAIT: Duration = Duration::from_secs(30);

@@ -4,7 +4,6 @@
 //! the real ones go wrong. The same seed gives the same fates.
 
 mod fate;
-mod fault;
 mod pingback;
 mod routes;
 mod server;
@@ -19,21 +18,20 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::captchaai::client::{BuildError, http_client};
+use crate::demo::PATIENCE;
 use crate::demo::speed::Speed;
+use crate::notify::client::{BuildError, http_client};
 
 pub use fate::Odds;
-pub use fault::{Action, Fault};
-pub use server::Counts;
+pub use server::{Action, Counts};
+
+pub use crate::demo::fault::Fault;
 
 use server::Server;
 use service::Service;
 
 /// A pingback that is not answered within this time has failed.
 const PINGBACK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long tests wait for something before they fail.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the simulated service is like.
 #[derive(Debug, Clone)]

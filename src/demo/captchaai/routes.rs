@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 
-use super::fault::Action;
-use super::server::Server;
+use super::server::{Action, Server};
 use super::service::Answer;
+use crate::demo::fault;
 
 pub(super) fn router(server: Arc<Server>) -> Router {
     Router::new().route("/in.php", any(respond)).route("/res.php", any(respond)).with_state(server)
@@ -28,18 +28,14 @@ async fn respond(State(server): State<Arc<Server>>, uri: Uri, RawQuery(query): R
         (_, Some("get")) => Action::Get,
         _ => Action::Other,
     };
-    if let Some(fault) = server.arrived(action) {
-        let stop = server.stop();
-        match stop.run_until_cancelled(fault.answer(stop)).await {
-            None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
-            Some(Some(response)) => return response,
-            Some(None) => {}
-        }
-    }
-    let json = get(&parameters, "json") == Some("1");
-    // The plain text of a balance has no prefix.
-    let prefix = if action == Action::GetBalance { "" } else { "OK|" };
-    write(&answer(&server, action, &parameters), json, prefix)
+    let fault = server.arrived(action);
+    let right_answer = || {
+        let json = get(&parameters, "json") == Some("1");
+        // The plain text of a balance has no prefix.
+        let prefix = if action == Action::GetBalance { "" } else { "OK|" };
+        write(&answer(&server, action, &parameters), json, prefix)
+    };
+    fault::meet(fault, server.stop(), right_answer).await
 }
 
 fn get<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -7,10 +7,23 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::fate::{Fate, Oddity, PlannedPingback};
-use super::fault::{Action, Fault, Script};
 use super::pingback;
 use super::service::{Answer, Service};
+use crate::demo::fault::{Fault, Script};
 use crate::demo::speed::Speed;
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// `in.php`: a submission.
+    Submit,
+    /// `res.php` with `action=getbalance`.
+    GetBalance,
+    /// `res.php` with `action=get`: the result of a task.
+    Get,
+    /// Anything else.
+    Other,
+}
 
 /// What has happened so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,7 +75,7 @@ impl Counts {
 #[derive(Debug)]
 pub(super) struct Server {
     service: Mutex<Service>,
-    script: Mutex<Script>,
+    script: Mutex<Script<Action>>,
     counts: watch::Sender<Counts>,
     http: reqwest::Client,
     speed: Speed,
@@ -89,7 +102,7 @@ impl Server {
     }
 
     /// The faults that wait.
-    pub(super) fn script(&self) -> MutexGuard<'_, Script> {
+    pub(super) fn script(&self) -> MutexGuard<'_, Script<Action>> {
         self.script.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +118,7 @@ impl Server {
     /// Counts a request, and takes the fault that waits for it.
     pub(super) fn arrived(&self, action: Action) -> Option<Fault> {
         self.count(|counts| *counts.requests_mut(action) += 1);
-        self.script().take(action)
+        self.script().take(&action)
     }
 
     /// Cancelled when the service stops.

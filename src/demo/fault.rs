@@ -1,7 +1,8 @@
-//! Faults that tests ask for: what the service answers instead of what it should.
+//! Faults that tests ask for: what a simulated service answers instead of what it should.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
+use std::hash::Hash;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,19 +15,6 @@ use hyper::body::Frame;
 use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 
-/// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// `in.php`: a submission.
-    Submit,
-    /// `res.php` with `action=getbalance`.
-    GetBalance,
-    /// `res.php` with `action=get`: the result of a task.
-    Get,
-    /// Anything else.
-    Other,
-}
-
 /// What happens instead of the right answer.
 #[derive(Debug, Clone)]
 pub enum Fault {
@@ -36,6 +24,8 @@ pub enum Fault {
     Delay(Duration),
     /// No answer at all.
     Hang,
+    /// What was asked for happens, but no answer comes.
+    Unanswered,
     /// Status 200 and these bytes.
     Garbage(Bytes),
     /// Status 200 and this text.
@@ -44,37 +34,58 @@ pub enum Fault {
     Drip(Duration),
 }
 
-/// The faults that wait for their requests.
-#[derive(Debug, Default)]
-pub(super) struct Script {
+/// The faults that wait for their requests, by what those ask for.
+#[derive(Debug)]
+pub(super) struct Script<Action> {
     faults: HashMap<Action, VecDeque<Fault>>,
 }
 
-impl Script {
+impl<Action> Default for Script<Action> {
+    fn default() -> Self {
+        Self { faults: HashMap::new() }
+    }
+}
+
+impl<Action: Eq + Hash> Script<Action> {
     pub(super) fn add(&mut self, action: Action, fault: &Fault, times: usize) {
         self.faults.entry(action).or_default().extend(std::iter::repeat_n(fault.clone(), times));
     }
 
-    pub(super) fn take(&mut self, action: Action) -> Option<Fault> {
-        self.faults.get_mut(&action)?.pop_front()
+    pub(super) fn take(&mut self, action: &Action) -> Option<Fault> {
+        self.faults.get_mut(action)?.pop_front()
     }
 }
 
+/// What a request is answered: the right answer, or that of the fault that it meets. No fault outlives
+/// the service.
+pub(super) async fn meet(
+    fault: Option<Fault>,
+    stop: &CancellationToken,
+    right_answer: impl FnOnce() -> Response,
+) -> Response {
+    let Some(fault) = fault else { return right_answer() };
+    let answered = stop.run_until_cancelled(fault.answer(stop, right_answer)).await;
+    answered.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+}
+
 impl Fault {
-    /// The answer, or nothing when the right one shall follow.
-    pub(super) async fn answer(self, stop: &CancellationToken) -> Option<Response> {
+    async fn answer(self, stop: &CancellationToken, right_answer: impl FnOnce() -> Response) -> Response {
         match self {
-            Self::Status(status) => Some(proxy_page(status)),
+            Self::Status(status) => proxy_page(status),
             Self::Delay(pause) => {
                 tokio::time::sleep(pause).await;
-                None
+                right_answer()
             }
             Self::Hang => std::future::pending().await,
-            Self::Garbage(bytes) => Some(bytes.into_response()),
-            Self::Answer(text) => Some(text.into_response()),
+            Self::Unanswered => {
+                drop(right_answer());
+                std::future::pending().await
+            }
+            Self::Garbage(bytes) => bytes.into_response(),
+            Self::Answer(text) => text.into_response(),
             Self::Drip(pause) => {
                 let drip = Drip { interval: tokio::time::interval(pause), stop: stop.clone() };
-                Some(Body::new(drip).into_response())
+                Body::new(drip).into_response()
             }
         }
     }
