@@ -6,6 +6,8 @@
 mod harness;
 
 mod accounts;
+mod alertmanager;
+mod alerts;
 mod crash;
 mod demonstration;
 mod disk;

@@ -55,6 +55,18 @@ fn the_configuration_is_checked_without_a_start() {
 }
 
 #[test]
+fn a_start_says_what_is_wrong_as_a_check_does() {
+    let setup = Setup::new();
+    let path = setup.folder.path().join("bad.yml");
+    std::fs::write(&path, "accounts:\n- name: Main\n  api_key: hunter2\nextra: 1\n").unwrap();
+    let (_, _, faults) = output(program().arg("--config.check").arg("--config.file").arg(&path));
+    let (code, _, stderr) = output(program().arg("--config.file").arg(&path));
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr, format!("captchaai-exporter: the configuration cannot be used:\n{faults}"));
+    assert_eq!(faults.lines().count(), 2, "{faults}");
+}
+
+#[test]
 fn without_a_token_only_this_machine_may_ask() {
     for (arguments, fault) in [
         (vec!["--web.listen-address", "0.0.0.0:0"], true),

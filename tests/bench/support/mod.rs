@@ -17,10 +17,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts this program on a store in `folder`, and waits until it is ready.
     pub(crate) fn exporter(folder: &Path) -> Self {
+        Self::exporter_with(folder, "")
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) fn exporter_with(folder: &Path, more: &str) -> Self {
         let config = folder.join("bench.yml");
         let yaml = format!(
             "accounts:\n- {{ name: main, api_key: {}, base_url: \"http://127.0.0.1:9\", balance_interval: 1h }}\n\
-             pingback: {{ unknown: accept }}\n\
+             pingback: {{ unknown: accept }}\n{more}\
              storage: {{ url: \"sqlite:{}\", spill_dir: \"{}\" }}\n",
             "0".repeat(31) + "a",
             folder.join("bench.db").display(),
