@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
 use super::error::ApiError;
+use super::gate::KeyGate;
 use super::schedule::{self, Next};
 use crate::config::Account;
 use crate::domain::balance::{Balance, observe};
@@ -31,6 +32,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Says when they were read.
     pub clock: SharedClock,
+    /// Whose keys are refused.
+    pub keys: KeyGate,
 }
 
 /// Asks for the balance of one account, again and again. What it holds in memory is the truth; the
@@ -47,6 +50,8 @@ pub struct BalancePoller {
 impl BalancePoller {
     /// A poller that goes on from the `kept` balance and shows it at once.
     pub fn new(account: Account, kept: Option<Balance>, shared: Shared, rng: fastrand::Rng) -> Self {
+        // A new poller means another key, or a new start.
+        shared.keys.clear(&account.name);
         if let Some(balance) = kept {
             show(&shared.metrics, &account.name, balance);
         }
@@ -92,8 +97,9 @@ impl BalancePoller {
     }
 
     async fn succeeded(&mut self, usd: f64) {
-        let Shared { store, metrics, clock, .. } = &self.shared;
+        let Shared { store, metrics, clock, keys, .. } = &self.shared;
         let account = &*self.account.name;
+        keys.clear(account);
         let balance = observe(self.balance, usd, clock.now());
         self.balance = Some(balance);
         show(metrics, account, balance);
@@ -112,6 +118,7 @@ impl BalancePoller {
         self.shared.metrics.up.with_label_values(&[account]).set(0);
         let reason = error.reason();
         if next.stopped {
+            self.shared.keys.refuse(&self.account.name, next.delay);
             let now = self.shared.clock.now();
             let until = format_timestamp(now.checked_add(next.delay).unwrap_or(now));
             tracing::error!(

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::answer;
+use super::answer::{self, TaskAnswer};
 use super::error::{ApiError, presentable};
 use crate::config::Account;
+use crate::domain::task::TaskId;
 use crate::notify::client::{BuildError, http_client};
 
 /// The time for one request, from the connection to the last byte of the answer.
@@ -33,9 +34,20 @@ impl Client {
 
     /// The account's balance in USD.
     pub async fn get_balance(&self, account: &Account) -> Result<f64, ApiError> {
+        let (status, body) = self.ask(account, &[("action", "getbalance")]).await?;
+        answer::parse_balance(status, &body, account.api_key.expose_secret())
+    }
+
+    /// What has become of a task of the account's.
+    pub async fn get_result(&self, account: &Account, id: &TaskId) -> Result<TaskAnswer, ApiError> {
+        let (status, body) = self.ask(account, &[("action", "get"), ("id", id.as_str())]).await?;
+        answer::parse_result(status, &body, account.api_key.expose_secret())
+    }
+
+    async fn ask(&self, account: &Account, question: &[(&str, &str)]) -> Result<(u16, Vec<u8>), ApiError> {
         let key = account.api_key.expose_secret();
-        let query = [("key", key), ("action", "getbalance"), ("json", "1")];
-        let request = self.http.get(format!("{}/res.php", account.base_url)).query(&query);
+        let request = self.http.get(format!("{}/res.php", account.base_url));
+        let request = request.query(&[("key", key)]).query(question).query(&[("json", "1")]);
         let mut response = request.send().await.map_err(|error| transport_error(&error, key))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
@@ -45,7 +57,7 @@ impl Client {
             }
             body.extend_from_slice(&part);
         }
-        answer::parse_balance(status, &body, key)
+        Ok((status, body))
     }
 }
 

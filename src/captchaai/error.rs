@@ -43,6 +43,16 @@ impl ApiError {
         }
     }
 
+    /// Whether the service fails or is asked too much, so that it should be asked less.
+    pub fn slows_down(&self) -> bool {
+        match self {
+            Self::Refused(code) => matches!(answered_class(code), ErrorClass::Capacity | ErrorClass::Upstream),
+            Self::Http(status) => *status >= 500 || *status == 429,
+            Self::Timeout | Self::Connect(_) => true,
+            Self::Malformed(_) => false,
+        }
+    }
+
     /// Whether the key or our address is refused, so that asking again makes it worse.
     pub fn is_auth(&self) -> bool {
         matches!(self, Self::Refused(code) if answered_class(code) == ErrorClass::Auth)

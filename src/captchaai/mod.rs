@@ -1,12 +1,15 @@
 //! CaptchaAI's API as a client sees it, and the poller that watches each account's balance.
 //!
 //! [`client`] asks, [`answer`] reads what comes back in any of its forms, [`schedule`] decides when to
-//! ask again, and [`balance`] turns that into metrics and stored balances.
+//! ask again, [`balance`] turns that into metrics and stored balances, and [`fallback`] asks for the
+//! results whose pingbacks did not come.
 
 pub mod answer;
 pub mod balance;
 pub mod client;
 pub mod error;
+pub mod fallback;
+pub mod gate;
 pub mod schedule;
 
 use crate::config::Account;

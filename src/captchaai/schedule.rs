@@ -40,7 +40,8 @@ pub fn next(failure: Option<&ApiError>, failures: u32, interval: Duration, fract
     }
 }
 
-fn after_refusal(error: &ApiError) -> Duration {
+/// How long nobody asks after the key or the address was refused.
+pub(super) fn after_refusal(error: &ApiError) -> Duration {
     let refuses_key = |code: &str| matches!(label(code), "ERROR_WRONG_USER_KEY" | "ERROR_KEY_DOES_NOT_EXIST");
     match error {
         ApiError::Refused(code) if refuses_key(code) => AFTER_REFUSED_KEY,

@@ -2,6 +2,7 @@
 //! worker of its own, so that none holds up another, and each is a [`worker::Worker::step`] that tests
 //! drive.
 
+mod breaker;
 mod decision;
 mod escalation;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::domain::clock::SharedClock;
 use crate::metrics::Metrics;
 use crate::notify::alertalk::Alertalk;
 use crate::notify::discord::{Discord, GlobalPause};
+use crate::notify::subscriber::Subscriber;
 use crate::notify::{Settings, client};
 use crate::store::Store;
 
@@ -60,6 +62,10 @@ pub async fn deliver(settings: Settings, peers: Peers, shared: Shared, rng: fast
         }
         Settings::Alertalk(settings) => {
             let notifier = Alertalk::new(settings, shared.http.clone());
+            Worker::new(notifier, destination, fingerprint, max_age, peers, shared, rng).run(stop).await;
+        }
+        Settings::Subscriber(settings) => {
+            let notifier = Subscriber::new(settings, shared.http.clone());
             Worker::new(notifier, destination, fingerprint, max_age, peers, shared, rng).run(stop).await;
         }
     }

@@ -1,5 +1,7 @@
 //! What every destination gets, whatever is behind it: a notifier that does as it is told stands for all.
 
+mod each;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,9 +18,9 @@ use crate::domain::clock::{Clock, ManualClock};
 use crate::domain::delivery::Route;
 use crate::metrics::{LabelSets, Metrics};
 use crate::notify::{Content, Context, Job, Notifier, Receipt, SendError, Step};
-use crate::store::{Backlog, Heard, Options, Store};
+use crate::store::{Backlog, Heard, Options, Rules, Store};
 
-const OWN: &str = "discord/ops";
+pub(super) const OWN: &str = "discord/ops";
 const MAX_AGE: Duration = Duration::from_hours(24);
 
 /// What the fake destination has seen, and what it will answer.
@@ -59,6 +61,7 @@ fn line(job: &Job) -> String {
         }
         Content::Escalation(group) => format!("escalation {}", group.title()),
         Content::Notice(notice) => format!("notice {}", notice.name()),
+        Content::Result(result) => format!("result {}", result.id),
     }
 }
 
@@ -127,7 +130,7 @@ impl Fixture {
         let options = Options {
             path: folder.path().join("store.db"),
             spill_dir: folder.path().join("spill"),
-            pingback_deadline: Duration::from_mins(2),
+            rules: Rules::new(Duration::from_mins(2)),
         };
         let metrics = Metrics::new(&LabelSets::default()).unwrap();
         let store = Store::open(&options, metrics.clone(), clock.clone()).unwrap();

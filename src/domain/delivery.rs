@@ -16,10 +16,12 @@ pub enum Kind {
     Escalation,
     /// A message of our own.
     Notice,
+    /// The result of a task.
+    Result,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Group, Self::Escalation, Self::Notice];
+    const ALL: [Self; 4] = [Self::Group, Self::Escalation, Self::Notice, Self::Result];
 
     /// As it stands in the store.
     pub fn as_str(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Group => "group",
             Self::Escalation => "escalation",
             Self::Notice => "notice",
+            Self::Result => "result",
         }
     }
 
@@ -57,7 +60,7 @@ impl Route {
 }
 
 /// Something to tell that is no alert group's state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewDelivery {
     /// The destination.
     pub destination: String,
@@ -66,7 +69,7 @@ pub struct NewDelivery {
 }
 
 /// What is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum NewContent {
     /// The state of this stored group, to people whom another destination does not reach.
     Escalation(i64),
@@ -83,8 +86,10 @@ pub struct Claimed {
     pub lease: i64,
     /// Which state of its content was claimed.
     pub version: i64,
-    /// What it is about.
+    /// What kind of thing it is about.
     pub kind: Kind,
+    /// Which one.
+    pub subject: String,
     /// Since when the destination is behind.
     pub queued_at: Timestamp,
     /// When the newest of its content came.
@@ -164,6 +169,21 @@ pub enum Outcome {
 /// Why something becomes a dead letter.
 pub const DEAD_REASONS: [&str; 4] = [REFUSED, EXPIRED, AMBIGUOUS, REMOVED];
 
+/// How the names of destinations begin that get results.
+pub const SUBSCRIBER_PREFIX: &str = "subscriber/";
+
+/// Why a pingback becomes a dead letter.
+pub const PINGBACK_DEAD_REASONS: [&str; 3] = [FORGED, CONFLICT, UNREADABLE];
+
+/// The source of dead letters that are pingbacks.
+pub const PINGBACK_SOURCE: &str = "pingback";
+/// The API does not confirm it.
+pub const FORGED: &str = "forged";
+/// Another result for a task that has ended.
+pub const CONFLICT: &str = "conflict";
+/// It was spilled, and cannot be imported.
+pub const UNREADABLE: &str = "unreadable";
+
 /// The destination will never take it.
 pub const REFUSED: &str = "refused";
 /// It could not be told for too long.
@@ -174,7 +194,7 @@ pub const AMBIGUOUS: &str = "ambiguous";
 pub const REMOVED: &str = "destination_removed";
 
 /// What a settlement changes besides the row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Consequences {
     /// What the destination knows of the group from now on: nothing, if that is `None` inside.
     pub told: Option<Option<String>>,

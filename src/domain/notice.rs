@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::alert::Rank;
+use super::marzban::Event;
 
 /// A message of our own. Words for it are in `notify::words`, in each language.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "notice", rename_all = "snake_case")]
 pub enum Notice {
     /// Nothing has been heard of Alertmanager's watchdog for too long.
@@ -42,6 +43,13 @@ pub enum Notice {
         /// What it answered, without secrets.
         why: String,
     },
+    /// What happened to users of a Marzban panel.
+    Marzban {
+        /// The first of them.
+        events: Vec<Event>,
+        /// How many more there are.
+        more: u64,
+    },
     /// Something was given up and is a dead letter now.
     GivenUp {
         /// The destination that did not get it.
@@ -55,11 +63,21 @@ pub enum Notice {
     },
 }
 
+/// Events that one message lists; the rest is counted.
+const LISTED_EVENTS: usize = 20;
+
 impl Notice {
+    /// A message about events of a Marzban panel, of which there is at least one.
+    pub fn of_events(mut events: Vec<Event>) -> Self {
+        let more = events.len().saturating_sub(LISTED_EVENTS) as u64;
+        events.truncate(LISTED_EVENTS);
+        Self::Marzban { events, more }
+    }
+
     /// How much it matters.
     pub fn rank(&self) -> Rank {
         match self {
-            Self::WatchdogBack { .. } => Rank::Info,
+            Self::WatchdogBack { .. } | Self::Marzban { .. } => Rank::Info,
             Self::CallSuppressed { .. } => Rank::Warning,
             Self::WatchdogSilent { .. } | Self::NoCredit { .. } | Self::Unusable { .. } | Self::GivenUp { .. } => {
                 Rank::Critical
@@ -75,6 +93,7 @@ impl Notice {
             Self::CallSuppressed { .. } => "call_suppressed",
             Self::NoCredit { .. } => "no_credit",
             Self::Unusable { .. } => "unusable",
+            Self::Marzban { .. } => "marzban",
             Self::GivenUp { .. } => "given_up",
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::error_code;
 
@@ -125,6 +126,34 @@ pub struct Task {
     pub registered: bool,
     /// Its end, once it came.
     pub finish: Option<Finish>,
+    /// An end that a pingback brought and that the API has to confirm, since nobody registered the task.
+    pub claim: Option<Finish>,
+}
+
+/// The end of a task, as subscribers are told of it. The solution is worth money, so it does not print
+/// itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskResult {
+    /// CaptchaAI's id.
+    pub id: String,
+    /// The account, when it is known.
+    pub account: Option<String>,
+    /// The kind of captcha.
+    pub captcha: String,
+    /// The solution, if there is one.
+    pub code: Option<String>,
+    /// The error code, if it failed.
+    pub error: Option<String>,
+    /// When it was submitted, in Unix milliseconds.
+    pub submitted_at: Option<i64>,
+    /// When its end was learned of, in Unix milliseconds.
+    pub received_at: Option<i64>,
+}
+
+impl fmt::Debug for TaskResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskResult").field("id", &self.id).field("error", &self.error).finish_non_exhaustive()
+    }
 }
 
 /// A task that a client submitted and tells us about.
@@ -157,6 +186,8 @@ pub struct Pingback {
     pub captcha: Arc<str>,
     /// The time of submission that the URL names.
     pub submitted_at: Option<Timestamp>,
+    /// Whether it has to be confirmed by the API if nobody registered its task.
+    pub verify: bool,
 }
 
 /// What a result means for what is stored under its id. The first writer wins.
@@ -164,6 +195,8 @@ pub struct Pingback {
 pub enum ResultDecision {
     /// Nothing is known of the task: keep the result until somebody registers it.
     KeepEarly,
+    /// Nothing is known of the task: keep the result until the API confirms it, or somebody registers it.
+    KeepUnconfirmed,
     /// The task was waiting for it.
     Finish,
     /// The same result again.
@@ -172,13 +205,43 @@ pub enum ResultDecision {
     Conflict,
 }
 
-/// Decides on a result.
-pub fn decide_result(stored: Option<&Task>, outcome: &Outcome) -> ResultDecision {
-    match stored.map(|task| &task.finish) {
-        None => ResultDecision::KeepEarly,
-        Some(None) => ResultDecision::Finish,
-        Some(Some(finish)) if finish.outcome == *outcome => ResultDecision::Duplicate,
-        Some(Some(_)) => ResultDecision::Conflict,
+/// Decides on a pingback's result. `verify` says whether one for a task that nobody registered needs to be
+/// confirmed.
+pub fn decide_result(stored: Option<&Task>, outcome: &Outcome, verify: bool) -> ResultDecision {
+    let Some(task) = stored else {
+        return if verify { ResultDecision::KeepUnconfirmed } else { ResultDecision::KeepEarly };
+    };
+    match task.finish.as_ref().or(task.claim.as_ref()) {
+        None => ResultDecision::Finish,
+        Some(known) if known.outcome == *outcome => ResultDecision::Duplicate,
+        Some(_) => ResultDecision::Conflict,
+    }
+}
+
+/// What the API's answer means for a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PollDecision {
+    /// The task was waiting for it.
+    Finish,
+    /// It is what the pingback said: the task ends by that pingback.
+    Confirm,
+    /// It is not what the pingback said, which was made up; the task ends by the API's word.
+    Contradict,
+    /// There is no such task: the pingback was made up.
+    Forged,
+    /// The task has ended in the meantime.
+    Late,
+}
+
+/// Decides on what the API said: an outcome, or nothing at all until the task was given up.
+pub fn decide_poll(stored: Option<&Task>, outcome: &Outcome) -> PollDecision {
+    let Some(task) = stored else { return PollDecision::Late };
+    match (&task.finish, &task.claim) {
+        (Some(_), _) => PollDecision::Late,
+        (None, None) => PollDecision::Finish,
+        (None, Some(claim)) if claim.outcome == *outcome => PollDecision::Confirm,
+        (None, Some(_)) if outcome.code().is_some() => PollDecision::Contradict,
+        (None, Some(_)) => PollDecision::Forged,
     }
 }
 
@@ -213,12 +276,17 @@ mod tests {
             captcha: "other".into(),
             submitted_at: None,
             registered,
-            finish: outcome.map(|code| Finish {
-                outcome: Outcome::from_code(code),
-                at: Timestamp::UNIX_EPOCH,
-                source: Source::Pingback,
-            }),
+            finish: outcome.map(finish),
+            claim: None,
         }
+    }
+
+    fn finish(code: &str) -> Finish {
+        Finish { outcome: Outcome::from_code(code), at: Timestamp::UNIX_EPOCH, source: Source::Pingback }
+    }
+
+    fn unconfirmed(code: &str) -> Task {
+        Task { claim: Some(finish(code)), ..task(false, None) }
     }
 
     #[test]
@@ -253,7 +321,32 @@ mod tests {
             (Some(task(true, Some("ERROR_CAPTCHA_UNSOLVABLE"))), "ERROR_CAPTCHA_UNSOLVABLE", Duplicate),
             (Some(task(true, Some("ERROR_CAPTCHA_UNSOLVABLE"))), "A", Conflict),
         ] {
-            assert_eq!(decide_result(stored.as_ref(), &Outcome::from_code(code)), expected, "{stored:?} {code}");
+            let outcome = Outcome::from_code(code);
+            assert_eq!(decide_result(stored.as_ref(), &outcome, false), expected, "{stored:?} {code}");
+            // Only what is not known at all has to be confirmed.
+            let expected = if expected == KeepEarly { ResultDecision::KeepUnconfirmed } else { expected };
+            assert_eq!(decide_result(stored.as_ref(), &outcome, true), expected, "{stored:?} {code}");
+        }
+        for (code, expected) in [("A", Duplicate), ("B", Conflict)] {
+            assert_eq!(decide_result(Some(&unconfirmed("A")), &Outcome::from_code(code), true), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_api_confirms_or_contradicts_what_nobody_registered() {
+        use PollDecision::{Confirm, Contradict, Finish, Forged, Late};
+        for (stored, code, expected) in [
+            (None, "A", Late),
+            (Some(task(true, None)), "A", Finish),
+            (Some(task(true, None)), "ERROR_CAPTCHA_UNSOLVABLE", Finish),
+            (Some(task(true, Some("A"))), "A", Late),
+            (Some(unconfirmed("A")), "A", Confirm),
+            (Some(unconfirmed("A")), "B", Contradict),
+            (Some(unconfirmed("A")), "ERROR_WRONG_CAPTCHA_ID", Forged),
+            (Some(unconfirmed("ERROR_CAPTCHA_UNSOLVABLE")), "ERROR_CAPTCHA_UNSOLVABLE", Confirm),
+            (Some(unconfirmed("ERROR_CAPTCHA_UNSOLVABLE")), "B", Contradict),
+        ] {
+            assert_eq!(decide_poll(stored.as_ref(), &Outcome::from_code(code)), expected, "{stored:?} {code}");
         }
     }
 

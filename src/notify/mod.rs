@@ -8,6 +8,7 @@ pub mod alertalk;
 pub mod client;
 pub mod discord;
 mod same;
+pub mod subscriber;
 pub mod words;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 
 use crate::domain::alert::{Group, Rank};
 use crate::domain::notice::Notice;
+use crate::domain::task::TaskResult;
 
 /// A destination, as the configuration describes it.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub enum Settings {
     Discord(discord::Settings),
     /// Phone numbers that Alertalk calls.
     Alertalk(alertalk::Settings),
+    /// A program of the user's that gets each result.
+    Subscriber(subscriber::Settings),
 }
 
 impl Settings {
@@ -33,6 +37,7 @@ impl Settings {
         match self {
             Self::Discord(settings) => format!("discord/{}", settings.name),
             Self::Alertalk(settings) => format!("alertalk/{}", settings.name),
+            Self::Subscriber(settings) => format!("subscriber/{}", settings.name),
         }
     }
 
@@ -41,6 +46,8 @@ impl Settings {
         match self {
             Self::Discord(settings) => settings.min_severity,
             Self::Alertalk(settings) => settings.min_severity,
+            // Alerts are not for it.
+            Self::Subscriber(_) => Rank::Critical,
         }
     }
 
@@ -54,6 +61,7 @@ impl Settings {
         match self {
             Self::Discord(settings) => settings.fingerprint(),
             Self::Alertalk(settings) => settings.fingerprint(),
+            Self::Subscriber(settings) => settings.fingerprint(),
         }
     }
 
@@ -62,6 +70,7 @@ impl Settings {
         match self {
             Self::Discord(settings) => settings.max_age,
             Self::Alertalk(settings) => settings.max_age,
+            Self::Subscriber(settings) => settings.max_age,
         }
     }
 }
@@ -77,6 +86,8 @@ pub struct Job {
     pub queued_at: Timestamp,
     /// When the newest of the content came.
     pub state_at: Timestamp,
+    /// Failed attempts so far.
+    pub attempts: u32,
 }
 
 /// What a job is about.
@@ -88,6 +99,8 @@ pub enum Content {
     Escalation(Box<Group>),
     /// A message of our own.
     Notice(Notice),
+    /// The end of a task.
+    Result(Box<TaskResult>),
 }
 
 /// What a decision depends on besides the job.
@@ -118,6 +131,7 @@ impl Job {
         match &self.content {
             Content::Group(group) | Content::Escalation(group) => format!("{}/{}", group.receiver, group.key),
             Content::Notice(notice) => notice.name().to_owned(),
+            Content::Result(result) => result.id.clone(),
         }
     }
 
@@ -126,6 +140,7 @@ impl Job {
         match &self.content {
             Content::Group(group) | Content::Escalation(group) => group.title(),
             Content::Notice(notice) => notice.name().to_owned(),
+            Content::Result(result) => format!("task {}", result.id),
         }
     }
 }
@@ -229,6 +244,9 @@ pub trait Notifier: std::fmt::Debug + Send + Sync + 'static {
 
     /// When more jobs than this wait, they are told together.
     const STORM: Option<usize> = None;
+
+    /// Rows that are told at one time, each in a request of its own.
+    const CONCURRENT: usize = 1;
 
     /// Whether it takes messages about what it did not take.
     const TAKES_NOTICES: bool = false;

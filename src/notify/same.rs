@@ -11,7 +11,8 @@ impl Settings {
         match (self, other) {
             (Self::Discord(one), Self::Discord(other)) => is_same_discord(one, other),
             (Self::Alertalk(one), Self::Alertalk(other)) => is_same_alertalk(one, other),
-            (Self::Discord(_), Self::Alertalk(_)) | (Self::Alertalk(_), Self::Discord(_)) => false,
+            (Self::Subscriber(one), Self::Subscriber(other)) => one.is_same(other),
+            (Self::Discord(_) | Self::Alertalk(_) | Self::Subscriber(_), _) => false,
         }
     }
 }

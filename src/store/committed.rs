@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::Activity;
+use super::sqlite::recovery::PollEffect;
 use super::waiters::Waiters;
 use crate::domain::activity::{ActiveWorkers, RATIO_WINDOWS, SolveRatio};
 use crate::domain::clock::SharedClock;
+use crate::domain::delivery::{CONFLICT, FORGED, PINGBACK_SOURCE, SUBSCRIBER_PREFIX};
 use crate::domain::error_code;
 use crate::domain::task::{
-    Finish, Outcome, Pingback, Registration, RegistrationDecision, ResultDecision, Source, Task,
+    Finish, Outcome, Pingback, PollDecision, Registration, RegistrationDecision, ResultDecision, Source, Task,
 };
 use crate::domain::time::elapsed;
 use crate::metrics::{Metrics, UNKNOWN_ACCOUNT};
@@ -42,6 +44,8 @@ pub(super) struct RegistrationEffect {
     pub(super) early: Option<Finish>,
     /// Whether that pingback had named the time of submission, so that its duration is counted.
     pub(super) duration_known: bool,
+    /// The end that waited for a confirmation, and is believed now.
+    pub(super) claim: Option<Finish>,
 }
 
 /// The end of a task, as far as it is counted.
@@ -90,6 +94,14 @@ impl Committed {
         Arc::clone(wakers.entry(destination.to_owned()).or_default())
     }
 
+    /// There is a new result. Whoever has nothing waiting finds that out in no time.
+    pub(super) fn wake_subscribers(&self) {
+        let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, waker) in wakers.iter().filter(|(destination, _)| destination.starts_with(SUBSCRIBER_PREFIX)) {
+            waker.notify_one();
+        }
+    }
+
     /// There is something new for these destinations.
     pub(super) fn wake(&self, destinations: &[String]) {
         let wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +138,7 @@ impl Committed {
                     self.pingback_expected(end.account.unwrap_or(UNKNOWN_ACCOUNT));
                 }
                 self.count_end(end);
+                self.wake_subscribers();
                 // Nobody waits for a task that was not known.
                 if self.waiters.any() {
                     let (outcome, source) = (pingback.outcome.clone(), Source::Pingback);
@@ -133,9 +146,16 @@ impl Committed {
                     self.waiters.wake(&Arc::new(Task { finish: Some(finish), ..stored }));
                 }
             }
-            (ResultDecision::Finish | ResultDecision::KeepEarly, _) => self.count_end(end),
-            (ResultDecision::Duplicate, _) => {}
-            (ResultDecision::Conflict, _) => self.metrics.pingback_conflicts.inc(),
+            (ResultDecision::Finish | ResultDecision::KeepEarly, _) => {
+                self.count_end(end);
+                self.wake_subscribers();
+            }
+            // An unconfirmed one counts when it is confirmed.
+            (ResultDecision::Duplicate | ResultDecision::KeepUnconfirmed, _) => {}
+            (ResultDecision::Conflict, _) => {
+                self.metrics.pingback_conflicts.inc();
+                self.metrics.dead_letters_added.with_label_values(&[PINGBACK_SOURCE, CONFLICT]).inc();
+            }
         }
     }
 
@@ -149,6 +169,26 @@ impl Committed {
         if let Some(worker) = &registration.worker {
             self.recently(account, |recent| recent.workers.record(self.clock.now(), worker));
         }
+        if let Some(claim) = &effect.claim {
+            self.pingback_expected(account);
+            self.count_end(End {
+                account: Some(account),
+                captcha: &registration.captcha,
+                submitted_at: Some(registration.submitted_at),
+                outcome: &claim.outcome,
+                at: claim.at,
+            });
+            self.waiters.wake(&Arc::new(Task {
+                id: registration.id.clone(),
+                account: Some(Arc::clone(&registration.account)),
+                captcha: Arc::clone(&registration.captcha),
+                submitted_at: Some(registration.submitted_at),
+                registered: true,
+                finish: Some(claim.clone()),
+                claim: None,
+            }));
+            self.wake_subscribers();
+        }
         let Some(early) = &effect.early else { return };
         if early.source == Source::Pingback {
             self.pingback_expected(account);
@@ -156,6 +196,45 @@ impl Committed {
         if early.outcome.code().is_some() && !effect.duration_known {
             self.solved_in([account, &*registration.captcha], registration.submitted_at, early.at);
         }
+    }
+
+    /// What the API said of a task is on disk.
+    pub(super) fn polled(&self, effect: PollEffect) {
+        let PollEffect { decision, stored, outcome } = effect;
+        let Some(task) = stored else { return };
+        let account = task.account.as_deref().unwrap_or(UNKNOWN_ACCOUNT);
+        let (outcome, source, at) = match (decision, &task.claim) {
+            (PollDecision::Confirm, Some(claim)) => (claim.outcome.clone(), claim.source, claim.at),
+            (PollDecision::Finish | PollDecision::Contradict, _) => (outcome, Source::Poll, self.clock.now()),
+            _ => {
+                if decision == PollDecision::Forged {
+                    self.forged();
+                }
+                return;
+            }
+        };
+        if decision == PollDecision::Contradict {
+            self.forged();
+        }
+        if decision != PollDecision::Confirm && outcome.error() != Some(error_code::TIMEOUT) {
+            self.metrics.fallback_recovered.with_label_values(&[account]).inc();
+        }
+        let finish = Finish { outcome, at, source };
+        self.count_end(End {
+            account: task.account.as_deref(),
+            captcha: &task.captcha,
+            submitted_at: task.submitted_at,
+            outcome: &finish.outcome,
+            at,
+        });
+        self.waiters.wake(&Arc::new(Task { finish: Some(finish), claim: None, ..task }));
+        self.wake_subscribers();
+    }
+
+    /// A pingback was made up.
+    fn forged(&self) {
+        self.metrics.pingbacks_rejected.with_label_values(&["forged"]).inc();
+        self.metrics.dead_letters_added.with_label_values(&[PINGBACK_SOURCE, FORGED]).inc();
     }
 
     /// A task has been given up, and that is on disk.

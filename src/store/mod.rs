@@ -5,6 +5,7 @@
 //! wakes who waits for it. Nothing is acknowledged before it is on disk.
 
 mod committed;
+mod dead_letters;
 mod outbox;
 mod spill;
 mod sqlite;
@@ -25,17 +26,20 @@ use tokio_util::sync::CancellationToken;
 
 pub use outbox::{Backlog, Firing, FiringGroup};
 pub use sqlite::alerts::{Heard, WatchdogState};
+pub use sqlite::apply::Rules;
+pub use sqlite::dead_letters::Letters;
+pub use sqlite::recovery::{DuePoll, Polled};
 
 use committed::Committed;
 use spill::Spill;
 use sqlite::Readers;
 use sqlite::checkpoint::Reading;
 use sqlite::queue::{Done, Operation};
-use sqlite::writer::{WriteFailure, Writer};
+use sqlite::writer::{SharedRules, WriteFailure, Writer};
 
 use crate::domain::balance::Balance;
 use crate::domain::clock::SharedClock;
-use crate::domain::task::{Pingback, Registration, Task, TaskId};
+use crate::domain::task::{Pingback, PollDecision, Registration, Task, TaskId};
 use crate::metrics::Metrics;
 
 /// How the store is set up.
@@ -45,8 +49,8 @@ pub struct Options {
     pub path: PathBuf,
     /// Where pingbacks go while the database cannot be written.
     pub spill_dir: PathBuf,
-    /// How long after submission a pingback is overdue.
-    pub pingback_deadline: Duration,
+    /// What it needs to know of the rest of the configuration.
+    pub rules: Rules,
 }
 
 /// Why the store does not open; told to whoever starts the program.
@@ -129,6 +133,7 @@ struct Inner {
     readers: Arc<Readers>,
     committed: Arc<Committed>,
     failure: WriteFailure,
+    rules: SharedRules,
     path: PathBuf,
     died: watch::Receiver<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -149,7 +154,7 @@ impl Store {
         let committed = Arc::new(Committed::new(metrics, Arc::clone(&clock)));
         let (writer, queue, checkpoint_thread) =
             Writer::new(options, spill, Arc::clone(&committed), clock, reading).map_err(in_sqlite)?;
-        let failure = writer.failure();
+        let (failure, rules) = (writer.failure(), writer.rules());
         let (death, died) = watch::channel(None);
         let writer_thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
@@ -163,12 +168,34 @@ impl Store {
             readers: Arc::new(readers),
             committed,
             failure,
+            rules,
             path: options.path.clone(),
             died,
             threads: Mutex::new(threads),
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Lets what is written from now on follow another configuration.
+    pub fn set_rules(&self, rules: Rules) {
+        *self.inner.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// Leases tasks of an account, or of none, that the API has to be asked for, at most `limit`.
+    pub async fn claim_polls(&self, account: Option<Arc<str>>, limit: usize) -> Result<Vec<DuePoll>, StoreError> {
+        match self.inner.queue.write(Operation::ClaimPolls { account, limit }).await? {
+            Done::Polls(due) => Ok(due),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Keeps what the API said of a task; returns what it meant.
+    pub async fn polled(&self, id: TaskId, polled: Polled) -> Result<PollDecision, StoreError> {
+        match self.inner.queue.write(Operation::Polled(id, polled)).await? {
+            Done::Decided(decision) => Ok(decision),
+            _ => Ok(PollDecision::Late),
+        }
     }
 
     /// Resolves with the reason when one of the store's threads died; never else.

@@ -11,6 +11,7 @@ use super::sqlite::outbox::ClaimRequest;
 use super::sqlite::queue::{Alerts, Done, Operation};
 use super::{Store, StoreError, WatchdogState};
 use crate::domain::delivery::{Claim, Consequences, DestinationState, NewDelivery, Settlement};
+use crate::domain::marzban::Received;
 
 /// A destination's part of the outbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,6 +124,15 @@ impl Store {
         self.alerts(Alerts::SaveWatchdog(state, new)).await.map(drop)
     }
 
+    /// Keeps events of a Marzban panel, and lets these destinations know of what is new; says for each
+    /// event whether it is.
+    pub async fn keep_events(&self, events: Vec<Received>, destinations: Vec<String>) -> Result<Vec<bool>, StoreError> {
+        match self.alerts(Alerts::KeepEvents(events, destinations)).await? {
+            Done::Settled(are_new) => Ok(are_new),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Forgets groups and calls that nobody needs any more, at most `limit` groups; returns how many.
     pub async fn forget_alerts(&self, limit: usize) -> Result<usize, StoreError> {
         match self.alerts(Alerts::Forget { limit }).await? {
@@ -161,7 +171,7 @@ impl Store {
         self.inner.readers.unreached(destinations, before).await
     }
 
-    async fn alerts(&self, alerts: Alerts) -> Result<Done, StoreError> {
+    pub(super) async fn alerts(&self, alerts: Alerts) -> Result<Done, StoreError> {
         self.inner.queue.write(Operation::Alerts(Box::new(alerts))).await
     }
 }

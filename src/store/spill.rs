@@ -77,6 +77,8 @@ struct Line {
     account: Option<String>,
     captcha: String,
     submitted_at: Option<i64>,
+    #[serde(default)]
+    verify: bool,
 }
 
 impl Spill {
@@ -265,6 +267,7 @@ fn parse(line: &[u8]) -> Option<Pingback> {
         account: line.account.map(Into::into),
         captcha: line.captcha.into(),
         submitted_at: line.submitted_at.and_then(|time| Timestamp::from_millisecond(time).ok()),
+        verify: line.verify,
     })
 }
 
@@ -282,6 +285,7 @@ impl From<&Pingback> for Line {
             account: pingback.account.as_deref().map(Into::into),
             captcha: pingback.captcha.to_string(),
             submitted_at: pingback.submitted_at.map(Timestamp::as_millisecond),
+            verify: pingback.verify,
         }
     }
 }
@@ -298,6 +302,7 @@ mod tests {
             account: number.is_multiple_of(3).then(|| "main".into()),
             captcha: "turnstile".into(),
             submitted_at: (number % 3 == 1).then(|| Timestamp::from_second(1_700_000_000).unwrap()),
+            verify: number.is_multiple_of(2),
         }
     }
 

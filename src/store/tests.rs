@@ -4,6 +4,7 @@
 
 mod faults;
 mod outbox;
+mod recovery;
 
 use jiff::SignedDuration;
 use tempfile::TempDir;
@@ -33,7 +34,7 @@ impl Fixture {
         Options {
             path: self.folder.path().join("data/store.db"),
             spill_dir: self.folder.path().join("spill"),
-            pingback_deadline: DEADLINE,
+            rules: Rules::new(DEADLINE),
         }
     }
 
@@ -59,6 +60,7 @@ impl Fixture {
             account: None,
             captcha: "other".into(),
             submitted_at: None,
+            verify: false,
         }
     }
 

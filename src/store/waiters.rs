@@ -89,6 +89,7 @@ mod tests {
             submitted_at: None,
             registered: true,
             finish: None,
+            claim: None,
         })
     }
 

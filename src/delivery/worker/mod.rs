@@ -1,5 +1,6 @@
 //! The worker of one destination: claims, tells, writes down. What its troubles mean is in [`trouble`].
 
+mod each;
 mod trouble;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::delivery::Shared;
+use crate::delivery::breaker::Breaker;
 use crate::delivery::decision::{Attempt, UNUSABLE_LOOK, expired, is_expired, outcome};
 use crate::domain::delivery::{Call, Claimed, Consequences, DestinationState, Kind, Outcome, Settlement, after};
 use crate::domain::time::elapsed;
@@ -66,6 +68,7 @@ pub struct Worker<N> {
     fingerprint: String,
     /// Failed attempts in a row, over all rows: said once.
     failing: bool,
+    breaker: Breaker,
 }
 
 /// A claimed row as it is worked on.
@@ -88,7 +91,18 @@ impl<N: Notifier> Worker<N> {
         shared: Shared,
         rng: fastrand::Rng,
     ) -> Self {
-        Self { notifier, destination, max_age, peers, shared, rng, state: None, fingerprint, failing: false }
+        Self {
+            notifier,
+            destination,
+            max_age,
+            peers,
+            shared,
+            rng,
+            state: None,
+            fingerprint,
+            failing: false,
+            breaker: Breaker::default(),
+        }
     }
 
     /// Works until `stop` is cancelled. What is under way then may end within a few seconds.
@@ -119,11 +133,12 @@ impl<N: Notifier> Worker<N> {
 
     /// Claims what is due, tells it, and writes down what became of it.
     pub async fn step(&mut self) -> Result<Next, StoreError> {
-        if let Some(pause) = self.notifier.pause() {
+        let rest = self.breaker.pause(self.shared.clock.now());
+        if let Some(pause) = self.notifier.pause().or(rest) {
             return Ok(Next::Pause(pause));
         }
         self.read_state().await?;
-        let most = if N::STORM.is_some() { DIGEST_ROWS } else { 1 };
+        let most = if N::STORM.is_some() { DIGEST_ROWS } else { N::CONCURRENT };
         let claim = self.shared.store.claim(&self.destination, most, N::STORM, LEASE).await?;
         if claim.deliveries.is_empty() {
             let now = self.shared.clock.now();
@@ -138,7 +153,9 @@ impl<N: Notifier> Worker<N> {
                 None => self.bury_unreadable(&claimed).await?,
             }
         }
-        if works.len() > 1 {
+        if N::CONCURRENT > 1 {
+            self.tell_each(works).await
+        } else if works.len() > 1 {
             self.tell_together(works, &calls).await
         } else if let Some(work) = works.pop() {
             self.tell(work, &calls).await
@@ -418,9 +435,10 @@ fn job(claimed: &Claimed) -> Option<Job> {
         Kind::Group => Content::Group(serde_json::from_str(&claimed.content).ok()?),
         Kind::Escalation => Content::Escalation(serde_json::from_str(&claimed.content).ok()?),
         Kind::Notice => Content::Notice(serde_json::from_str(&claimed.content).ok()?),
+        Kind::Result => Content::Result(serde_json::from_str(&claimed.content).ok()?),
     };
-    let Claimed { told, queued_at, state_at, .. } = claimed;
-    Some(Job { content, told: told.clone(), queued_at: *queued_at, state_at: *state_at })
+    let Claimed { told, queued_at, state_at, attempts, .. } = claimed;
+    Some(Job { content, told: told.clone(), queued_at: *queued_at, state_at: *state_at, attempts: *attempts })
 }
 
 fn past_call(call: Call) -> PastCall {

@@ -1,6 +1,6 @@
 //! What troubles of a destination mean for others: who hears of them.
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Ended, NO_CREDIT, Work, Worker};
 use crate::delivery::decision::outcome;
@@ -73,8 +73,14 @@ impl<N: Notifier> Worker<N> {
     pub(super) fn give_up(&self, work: &Work, outcome: Outcome) -> Ended {
         let mut consequences = Consequences::default();
         let Outcome::Dead { reason, error } = &outcome else { return (outcome, consequences) };
-        error!(destination = self.destination, reason, error, what = work.job.title(), "given up; now a dead letter");
-        if work.claimed.kind != Kind::Notice {
+        let what = work.job.title();
+        if work.claimed.kind == Kind::Result {
+            // There may be thousands; the metric counts them.
+            debug!(destination = self.destination, reason, error, what, "given up; now a dead letter");
+        } else {
+            error!(destination = self.destination, reason, error, what, "given up; now a dead letter");
+        }
+        if !matches!(work.claimed.kind, Kind::Notice | Kind::Result) {
             let notice = Notice::GivenUp {
                 destination: self.destination.clone(),
                 reason: (*reason).to_owned(),

@@ -186,6 +186,7 @@ impl Notifier for Alertalk {
             Content::Group(group) => self.next_of_group(job, group, context),
             Content::Escalation(group) => self.next_of_escalation(job, group, context),
             Content::Notice(notice) => self.next_of_notice(job, notice, context),
+            Content::Result(_) => Step::Done(None),
         }
     }
 
@@ -203,6 +204,7 @@ impl Notifier for Alertalk {
             Content::Group(group) => memory.after(group, &self.firing(group), Some(now)).write(),
             Content::Escalation(_) => memory.after_escalation(now).write(),
             Content::Notice(_) => Memory::of_one_call(now).write(),
+            Content::Result(_) => None,
         }
     }
 

@@ -39,7 +39,7 @@ fn alertalk(change: impl FnOnce(&mut Settings)) -> Alertalk {
 }
 
 fn job(content: Content, told: Option<&str>) -> Job {
-    Job { content, told: told.map(str::to_owned), queued_at: now(), state_at: now() }
+    Job { content, told: told.map(str::to_owned), queued_at: now(), state_at: now(), attempts: 0 }
 }
 
 fn about(alerts: Vec<Alert>, told: Option<&str>) -> Job {

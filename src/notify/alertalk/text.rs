@@ -130,6 +130,7 @@ pub(super) fn of_notice(settings: &Settings, notice: &Notice) -> String {
         Notice::WatchdogBack { .. }
         | Notice::CallSuppressed { .. }
         | Notice::NoCredit { .. }
+        | Notice::Marzban { .. }
         | Notice::GivenUp { .. } => Value::UNDEFINED,
     };
     let said = speakable(&settings.words.say(notice.name(), &[argument]), settings.language);

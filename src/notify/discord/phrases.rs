@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::text;
 use crate::domain::alert::Texts;
+use crate::domain::marzban::Event;
 use crate::domain::notice::Notice;
 use crate::notify::words::{Language, TemplateError, Words, value};
 
@@ -60,7 +61,9 @@ pub(super) fn samples() -> Vec<(&'static str, Vec<Value>)> {
 }
 
 const ABOUT_ALERTS: [&str; 2] = ["title", "description"];
-const ABOUT_NOTICES: [&str; 12] = [
+const ABOUT_NOTICES: [&str; 14] = [
+    "marzban_title",
+    "marzban_text",
     "watchdog_silent_title",
     "watchdog_silent_text",
     "watchdog_back_title",
@@ -149,6 +152,19 @@ struct NoticeWords {
     why: Option<String>,
     silent: Option<String>,
     last_heard: Option<i64>,
+    events: Vec<EventWords>,
+    more: u64,
+}
+
+/// What macros see of an event of a Marzban panel.
+#[derive(Debug, Default, Serialize)]
+struct EventWords {
+    action: String,
+    user: String,
+    by: Option<String>,
+    reason: Option<String>,
+    percent: Option<f64>,
+    days: Option<i64>,
 }
 
 impl NoticeWords {
@@ -161,6 +177,18 @@ impl NoticeWords {
             why: text("status 403"),
             silent: text("5 min"),
             last_heard: Some(1_769_848_200),
+            events: vec![
+                EventWords {
+                    action: "user_limited".to_owned(),
+                    user: "ada".to_owned(),
+                    by: text("root"),
+                    reason: text("used up"),
+                    percent: Some(100.0),
+                    days: Some(3),
+                },
+                EventWords::default(),
+            ],
+            more: 2,
         }
     }
 }
@@ -273,6 +301,17 @@ impl Phrases {
                 NoticeWords { destination: code(destination), reason: code(reason), group: name(group), ..nothing }
             }
             Notice::NoCredit { destination } => NoticeWords { destination: code(destination), ..nothing },
+            Notice::Marzban { events, more } => {
+                let event = |event: &Event| EventWords {
+                    action: event.action.clone(),
+                    user: name(&event.username).unwrap_or_default(),
+                    by: event.by.as_deref().and_then(name),
+                    reason: event.reason.as_deref().and_then(why),
+                    percent: event.percent,
+                    days: event.days_left,
+                };
+                NoticeWords { events: events.iter().map(event).collect(), more: *more, ..nothing }
+            }
             Notice::Unusable { destination, why: said } => {
                 NoticeWords { destination: code(destination), why: why(said), ..nothing }
             }

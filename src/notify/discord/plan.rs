@@ -45,7 +45,8 @@ impl Discord {
                 let embed = posts::notice(notice, url, now, &self.phrases);
                 Step::Send(Request::post(Message::new(&[], "", vec![embed]), Effect::Close))
             }
-            Content::Escalation(_) => Step::Done(job.told.clone()),
+            // For phones and for subscribers.
+            Content::Escalation(_) | Content::Result(_) => Step::Done(job.told.clone()),
         }
     }
 
@@ -134,7 +135,7 @@ pub(super) fn told(job: &Job, request: &Request, receipt: &Receipt, now: Timesta
         (Effect::Show { entries, hash }, _) => told.show(request.replaces.as_deref()?, hash, entries),
         (Effect::Mention, Content::Group(group)) if group.is_over() => return None,
         (Effect::Mention, Content::Group(group)) => told.mention(group),
-        (Effect::Mention, Content::Escalation(_)) => return job.told.clone(),
+        (Effect::Mention, Content::Escalation(_) | Content::Result(_)) => return job.told.clone(),
         (Effect::Close, _) | (Effect::Mention, Content::Notice(_)) => told = Told::closed(),
     }
     told.write()

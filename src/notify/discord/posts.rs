@@ -93,7 +93,7 @@ impl<'a> Change<'a> {
             Content::Group(group) => Some(Self::Group(group)),
             Content::Notice(notice) => Some(Self::Notice(notice)),
             // Somebody is called about it.
-            Content::Escalation(_) => None,
+            Content::Escalation(_) | Content::Result(_) => None,
         }
     }
 
@@ -108,7 +108,7 @@ impl<'a> Change<'a> {
     fn urgent(&self) -> bool {
         match self {
             Self::Group(_) => self.firing().is_some(),
-            Self::Notice(notice) => !matches!(notice, Notice::WatchdogBack { .. }),
+            Self::Notice(notice) => !matches!(notice, Notice::WatchdogBack { .. } | Notice::Marzban { .. }),
         }
     }
 

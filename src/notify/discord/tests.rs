@@ -65,7 +65,7 @@ fn group(alerts: Vec<Alert>) -> Group {
 }
 
 fn job(content: Content, told: Option<String>) -> Job {
-    Job { content, told, queued_at: now(), state_at: now() }
+    Job { content, told, queued_at: now(), state_at: now(), attempts: 0 }
 }
 
 fn group_job(group: &Group, told: Option<String>) -> Job {

@@ -36,10 +36,11 @@ CREATE TABLE destinations (
 CREATE TABLE deliveries (
     seq         INTEGER PRIMARY KEY,
     destination TEXT NOT NULL,
-    kind        TEXT NOT NULL CHECK (kind IN ('group', 'escalation', 'notice')),
+    kind        TEXT NOT NULL CHECK (kind IN ('group', 'escalation', 'notice', 'result')),
     -- What it is about; newer content of the same replaces older that still waits.
     subject     TEXT NOT NULL,
     group_seq   INTEGER,
+    task_seq    INTEGER,
     state       TEXT NOT NULL CHECK (state IN ('ready', 'leased')),
     -- Since when the destination is behind.
     queued_at   INTEGER NOT NULL,
@@ -61,6 +62,7 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (destination, due_at);
 CREATE INDEX deliveries_oldest ON deliveries (destination, queued_at);
 CREATE INDEX deliveries_group ON deliveries (group_seq) WHERE group_seq IS NOT NULL;
+CREATE INDEX deliveries_task ON deliveries (task_seq) WHERE task_seq IS NOT NULL;
 
 -- What a destination knows of a group, in words of its own.
 CREATE TABLE told (
@@ -88,11 +90,16 @@ CREATE TABLE dead_letters (
     attempts   INTEGER NOT NULL,
     last_error TEXT,
     kind       TEXT NOT NULL,
+    -- What it is about, as in deliveries.
+    subject    TEXT NOT NULL,
     group_seq  INTEGER,
+    -- How often it was tried again by itself.
+    replays    INTEGER NOT NULL DEFAULT 0,
     payload    TEXT NOT NULL
 ) STRICT;
 
 CREATE INDEX dead_letters_oldest ON dead_letters (source, added_at);
+CREATE UNIQUE INDEX dead_letters_subject ON dead_letters (source, reason, subject);
 
 CREATE TABLE watchdog (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),

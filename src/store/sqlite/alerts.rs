@@ -94,6 +94,7 @@ impl Transaction<'_> {
                 kind: Kind::Group,
                 subject: &subject,
                 group_seq: Some(seq.0),
+                task_seq: None,
                 version: seq.1,
                 payload: None,
             })?;

@@ -9,7 +9,9 @@ use rusqlite::{Connection, params};
 
 use super::rows::{find, optional_time};
 use crate::domain::balance::Balance;
+use crate::domain::delivery::CONFLICT;
 use crate::domain::error_code::TIMEOUT;
+use crate::domain::fallback::Fallback;
 use crate::domain::task::{
     Finish, Outcome, Pingback, Registration, RegistrationDecision, ResultDecision, Source, Task, TaskId,
     decide_registration, decide_result,
@@ -19,11 +21,29 @@ use crate::store::committed::{RegistrationEffect, ResultEffect};
 /// A pending task that is this old ends as `TIMEOUT`: its captcha went stale long ago.
 const GIVE_UP_PENDING: Duration = Duration::from_hours(24);
 
+/// What the store needs to know of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// How long after submission a pingback is overdue.
+    pub pingback_deadline: Duration,
+    /// When the API is asked instead.
+    pub fallback: Fallback,
+    /// The destinations that get each result, such as `subscriber/workers`.
+    pub subscribers: Vec<String>,
+}
+
+impl Rules {
+    /// Nobody gets results.
+    pub fn new(pingback_deadline: Duration) -> Self {
+        Self { pingback_deadline, fallback: Fallback::default(), subscribers: Vec::new() }
+    }
+}
+
 /// One transaction: the connection, and what is written once at its end.
 pub(super) struct Transaction<'a> {
     connection: &'a Connection,
     now: Timestamp,
-    pingback_deadline: Duration,
+    rules: &'a Rules,
     /// Changes of the number of pending tasks by account.
     pending: HashMap<Arc<str>, i64>,
     /// Changes of what waits for each destination, and of its dead letters.
@@ -31,13 +51,9 @@ pub(super) struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(
-        connection: &'a Connection,
-        now: Timestamp,
-        pingback_deadline: Duration,
-    ) -> rusqlite::Result<Self> {
+    pub(super) fn begin(connection: &'a Connection, now: Timestamp, rules: &'a Rules) -> rusqlite::Result<Self> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        Ok(Self { connection, now, pingback_deadline, pending: HashMap::new(), outbox: HashMap::new() })
+        Ok(Self { connection, now, rules, pending: HashMap::new(), outbox: HashMap::new() })
     }
 
     /// Commits; on disk when this returns.
@@ -73,6 +89,11 @@ impl<'a> Transaction<'a> {
         self.now
     }
 
+    /// What was configured when it began.
+    pub(super) fn rules(&self) -> &'a Rules {
+        self.rules
+    }
+
     /// More or fewer rows wait for a destination.
     pub(super) fn add_waiting(&mut self, destination: &str, change: i64) {
         self.outbox.entry(destination.to_owned()).or_default().0 += change;
@@ -86,21 +107,24 @@ impl<'a> Transaction<'a> {
     /// Keeps a result.
     pub(super) fn pingback(&mut self, pingback: &Pingback) -> rusqlite::Result<ResultEffect> {
         let stored = find(self.connection, &pingback.id)?;
-        let decision = decide_result(stored.as_ref().map(|stored| &stored.task), &pingback.outcome);
+        let task = stored.as_ref().map(|stored| &stored.task);
+        let decision = decide_result(task, &pingback.outcome, pingback.verify);
         let mut was_expected = false;
         match (decision, &stored) {
             (ResultDecision::Finish, Some(stored)) => {
                 was_expected = stored.pingback_due;
                 let end = (&pingback.outcome, pingback.received_at, Source::Pingback);
-                self.finish(stored.seq, stored.task.account.as_ref(), end)?;
+                self.finish(stored.seq, &stored.task, end)?;
             }
             (ResultDecision::KeepEarly, _) => self.insert_early(pingback)?,
+            (ResultDecision::KeepUnconfirmed, _) => self.insert_unconfirmed(pingback)?,
+            (ResultDecision::Conflict, _) => self.bury_pingback(CONFLICT, &pingback.id, &pingback.outcome)?,
             _ => {}
         }
         Ok(ResultEffect { decision, stored: stored.map(|stored| stored.task), was_expected })
     }
 
-    fn insert_early(&self, pingback: &Pingback) -> rusqlite::Result<()> {
+    fn insert_early(&mut self, pingback: &Pingback) -> rusqlite::Result<()> {
         let (status, code, error) = columns(&pingback.outcome);
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO tasks (id, status, registered, created_at, account, captcha, submitted_at,
@@ -119,23 +143,27 @@ impl<'a> Transaction<'a> {
             error,
             code,
         ])?;
-        Ok(())
+        let seq = self.connection.last_insert_rowid();
+        self.enqueue_results(&pingback.id, seq)
     }
 
-    fn finish(
+    /// Ends a task, and lets its subscribers know.
+    pub(super) fn finish(
         &mut self,
         seq: i64,
-        account: Option<&Arc<str>>,
+        task: &Task,
         (outcome, at, source): (&Outcome, Timestamp, Source),
     ) -> rusqlite::Result<()> {
         let (status, code, error) = columns(outcome);
         let mut update = self.connection.prepare_cached(
             "UPDATE tasks SET status = ?2, finished_at = ?3, source = ?4, error = ?5, code = ?6,
-                              pingback_due_at = NULL
+                              pingback_due_at = NULL, poll_at = NULL
              WHERE seq = ?1",
         )?;
         update.execute(params![seq, status, at.as_millisecond(), source.as_str(), error, code])?;
-        if let Some(account) = account {
+        self.enqueue_results(&task.id, seq)?;
+        // What nobody registered was never counted as pending.
+        if let Some(account) = task.account.as_ref().filter(|_| task.registered) {
             *self.pending.entry(Arc::clone(account)).or_default() -= 1;
         }
         Ok(())
@@ -152,24 +180,30 @@ impl<'a> Transaction<'a> {
                     "UPDATE tasks SET registered = 1, account = ?2, captcha = ?3, submitted_at = ?4 WHERE seq = ?1",
                 )?;
                 join.execute(params![stored.seq, new.account, new.captcha, submitted_at])?;
+                if let Some(claim) = &stored.task.claim {
+                    // Whoever registers the task vouches for it.
+                    self.finish(stored.seq, &stored.task, (&claim.outcome, claim.at, claim.source))?;
+                }
             }
             (RegistrationDecision::Insert, _) => {
                 let mut insert = self.connection.prepare_cached(
                     "INSERT INTO tasks (id, status, registered, created_at, account, captcha, submitted_at,
-                                        pingback_due_at)
-                     VALUES (?1, 'pending', 1, ?2, ?3, ?4, ?5, ?6)",
+                                        pingback_due_at, poll_at)
+                     VALUES (?1, 'pending', 1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?;
-                let deadline = i64::try_from(self.pingback_deadline.as_millis()).unwrap_or(i64::MAX);
-                let due_at = submitted_at.saturating_add(deadline);
+                let after = |wait: Duration| submitted_at.saturating_add(milliseconds(wait));
+                let (due_at, poll_at) = (after(self.rules.pingback_deadline), after(self.rules.fallback.after));
                 let created_at = self.now.as_millisecond();
-                insert.execute(params![new.id.as_str(), created_at, new.account, new.captcha, submitted_at, due_at])?;
+                let id = new.id.as_str();
+                insert.execute(params![id, created_at, new.account, new.captcha, submitted_at, due_at, poll_at])?;
                 *self.pending.entry(Arc::clone(&new.account)).or_default() += 1;
             }
             _ => {}
         }
         let joined = stored.filter(|_| decision == RegistrationDecision::Join).map(|stored| stored.task);
         let duration_known = joined.as_ref().is_some_and(|task| task.submitted_at.is_some());
-        Ok(RegistrationEffect { decision, early: joined.and_then(|task| task.finish), duration_known })
+        let (early, claim) = joined.map_or((None, None), |task| (task.finish, task.claim));
+        Ok(RegistrationEffect { decision, early, duration_known, claim })
     }
 
     /// Keeps the balance of an account.
@@ -218,7 +252,8 @@ impl<'a> Transaction<'a> {
             }
             removal.cursor = row.seq;
             match row.finished_at {
-                Some(finished_at) if finished_at < cutoff => {
+                // Whoever has yet to get the result gets it.
+                Some(finished_at) if finished_at < cutoff && !self.is_result_owed(row.seq)? => {
                     self.connection.prepare_cached("DELETE FROM tasks WHERE seq = ?1")?.execute([row.seq])?;
                     removal.removed += 1;
                 }
@@ -232,22 +267,17 @@ impl<'a> Transaction<'a> {
 
     fn give_up(&mut self, row: OldRow) -> rusqlite::Result<Task> {
         let finish = Finish { outcome: Outcome::Failed(TIMEOUT.into()), at: self.now, source: Source::Poll };
-        self.finish(row.seq, row.account.as_ref(), (&finish.outcome, finish.at, finish.source))?;
         let id = TaskId::parse(&row.id);
         let id = id.ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("tasks.id of row {}", row.seq)))?;
-        Ok(Task {
-            id,
-            account: row.account,
-            captcha: row.captcha,
-            submitted_at: row.submitted_at,
-            registered: true,
-            finish: Some(finish),
-        })
+        let OldRow { account, captcha, submitted_at, registered, .. } = row;
+        let task = Task { id, account, captcha, submitted_at, registered, finish: None, claim: None };
+        self.finish(row.seq, &task, (&finish.outcome, finish.at, finish.source))?;
+        Ok(Task { finish: Some(finish), ..task })
     }
 
     fn rows_after(&self, cursor: i64, limit: usize) -> rusqlite::Result<Vec<OldRow>> {
         let mut select = self.connection.prepare_cached(
-            "SELECT seq, id, created_at, finished_at, account, captcha, submitted_at
+            "SELECT seq, id, created_at, finished_at, account, captcha, submitted_at, registered
              FROM tasks WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
         let rows = select.query_map(params![cursor, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
@@ -259,6 +289,7 @@ impl<'a> Transaction<'a> {
                 account: row.get(4)?,
                 captcha: row.get(5)?,
                 submitted_at: optional_time(row, 6)?,
+                registered: row.get(7)?,
             })
         })?;
         rows.collect()
@@ -296,10 +327,16 @@ struct OldRow {
     account: Option<Arc<str>>,
     captcha: Arc<str>,
     submitted_at: Option<Timestamp>,
+    registered: bool,
+}
+
+/// In the store's unit.
+pub(super) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// `status`, `code` and `error` of an end.
-fn columns(outcome: &Outcome) -> (&'static str, Option<&str>, Option<&str>) {
+pub(super) fn columns(outcome: &Outcome) -> (&'static str, Option<&str>, Option<&str>) {
     let status = if outcome.code().is_some() { "solved" } else { "failed" };
     (status, outcome.code(), outcome.error())
 }

@@ -2,12 +2,15 @@
 //! one that checkpoints.
 
 pub(super) mod alerts;
-mod apply;
+pub(super) mod apply;
 pub(super) mod checkpoint;
+pub(super) mod dead_letters;
+mod marzban;
 pub(super) mod outbox;
 mod overview;
 pub(super) mod queue;
 mod reader;
+pub(super) mod recovery;
 mod rows;
 pub(super) mod writer;
 
@@ -26,8 +29,11 @@ use super::OpenError;
 const MIN_SQLITE: i32 = 3_051_003;
 
 /// Schema changes in order; the database's `user_version` says how many it has seen.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_tasks.sql"), include_str!("../migrations/0002_alerts.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_tasks.sql"),
+    include_str!("../migrations/0002_alerts.sql"),
+    include_str!("../migrations/0003_recovery.sql"),
+];
 
 /// How long a connection waits for a lock that a stranger holds, such as `sqlite3` on the same file.
 /// Longer, and pingbacks time out instead of going to the spill folder.

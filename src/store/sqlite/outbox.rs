@@ -19,6 +19,13 @@ const CALLS_KEPT: Duration = Duration::from_hours(25);
 /// Content in one claim, so that a storm of large groups does not fill the memory.
 const CLAIM_BYTES: usize = 8 * 1024 * 1024;
 
+/// The content of a row: its own, or that of what it is about.
+const CONTENT: &str = "coalesce(d.payload, g.state,
+    CASE d.kind WHEN 'result' THEN
+        (SELECT json_object('id', k.id, 'account', k.account, 'captcha', k.captcha, 'code', k.code, 'error', k.error,
+                            'submitted_at', k.submitted_at, 'received_at', k.finished_at)
+         FROM tasks k WHERE k.seq = d.task_seq) END)";
+
 /// What a claim asks for.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct ClaimRequest {
@@ -35,6 +42,7 @@ pub(super) struct Enqueue<'a> {
     pub(super) kind: Kind,
     pub(super) subject: &'a str,
     pub(super) group_seq: Option<i64>,
+    pub(super) task_seq: Option<i64>,
     pub(super) version: i64,
     pub(super) payload: Option<&'a str>,
 }
@@ -52,11 +60,12 @@ impl Transaction<'_> {
             return Ok(());
         }
         let mut insert = self.connection().prepare_cached(
-            "INSERT INTO deliveries (destination, kind, subject, group_seq, state, queued_at, state_at, due_at,
-                                     version, payload)
-             VALUES (?1, ?2, ?3, ?4, 'ready', ?5, ?5, ?5, ?6, ?7)",
+            "INSERT INTO deliveries (destination, kind, subject, group_seq, task_seq, state, queued_at, state_at,
+                                     due_at, version, payload)
+             VALUES (?1, ?2, ?3, ?4, ?8, 'ready', ?5, ?5, ?5, ?6, ?7)",
         )?;
-        insert.execute(params![new.destination, kind, new.subject, new.group_seq, now, new.version, new.payload])?;
+        let Enqueue { destination, subject, group_seq, task_seq, version, payload, .. } = new;
+        insert.execute(params![destination, kind, subject, group_seq, now, version, payload, task_seq])?;
         self.add_waiting(new.destination, 1);
         Ok(())
     }
@@ -73,6 +82,7 @@ impl Transaction<'_> {
                     kind: Kind::Escalation,
                     subject: &group.to_string(),
                     group_seq: Some(*group),
+                    task_seq: None,
                     version: 1,
                     payload: None,
                 })
@@ -89,6 +99,7 @@ impl Transaction<'_> {
                     kind: Kind::Notice,
                     subject: &format!("{}/{next}/{}", notice.name(), self.now().as_millisecond()),
                     group_seq: None,
+                    task_seq: None,
                     version: 1,
                     payload: Some(&payload),
                 })
@@ -137,7 +148,7 @@ impl Transaction<'_> {
     fn select(&self, destination: &str, due: &str, at: i64, most: usize) -> rusqlite::Result<Vec<Claimed>> {
         let mut select = self.connection().prepare_cached(&format!(
             "SELECT d.seq, d.lease, d.version, d.kind, d.queued_at, d.state_at, d.attempts, d.ambiguous,
-                    coalesce(d.payload, g.state), t.told
+                    {CONTENT}, t.told, d.subject
              FROM deliveries d
              LEFT JOIN alert_groups g ON g.seq = d.group_seq
              LEFT JOIN told t ON t.destination = d.destination AND t.group_seq = d.group_seq
@@ -229,14 +240,28 @@ impl Transaction<'_> {
 
     /// Copies a row to the dead letters.
     fn bury(&mut self, seq: i64, destination: &str, reason: &str, error: &str) -> rusqlite::Result<()> {
-        let mut bury = self.connection().prepare_cached(
-            "INSERT INTO dead_letters (source, reason, added_at, attempts, last_error, kind, group_seq, payload)
-             SELECT d.destination, ?2, ?3, d.attempts + 1, ?4, d.kind, d.group_seq, coalesce(d.payload, g.state, '{}')
-             FROM deliveries d LEFT JOIN alert_groups g ON g.seq = d.group_seq WHERE d.seq = ?1",
-        )?;
+        // The same again, such as a later state of a group that nobody takes, takes the place of the first.
+        let mut bury = self.connection().prepare_cached(&format!(
+            "INSERT INTO dead_letters (source, reason, added_at, attempts, last_error, kind, subject, group_seq, payload)
+             SELECT d.destination, ?2, ?3, d.attempts + 1, ?4, d.kind, d.subject, d.group_seq,
+                    coalesce({CONTENT}, '{{}}')
+             FROM deliveries d LEFT JOIN alert_groups g ON g.seq = d.group_seq WHERE d.seq = ?1
+             ON CONFLICT (source, reason, subject) DO UPDATE SET
+                 added_at = excluded.added_at, attempts = excluded.attempts, last_error = excluded.last_error,
+                 kind = excluded.kind, group_seq = excluded.group_seq, payload = excluded.payload"
+        ))?;
+        let before = self.has_dead(destination, reason, seq)?;
         bury.execute(params![seq, reason, self.now().as_millisecond(), error])?;
-        self.add_dead(destination, 1);
+        self.add_dead(destination, i64::from(!before));
         Ok(())
+    }
+
+    fn has_dead(&self, destination: &str, reason: &str, seq: i64) -> rusqlite::Result<bool> {
+        let mut dead = self.connection().prepare_cached(
+            "SELECT 1 FROM dead_letters WHERE source = ?1 AND reason = ?2
+             AND subject = (SELECT subject FROM deliveries WHERE seq = ?3)",
+        )?;
+        dead.exists(params![destination, reason, seq])
     }
 
     fn remember(&self, destination: &str, group: i64, told: Option<&str>) -> rusqlite::Result<()> {
@@ -316,6 +341,7 @@ fn read_claimed(row: &Row<'_>) -> rusqlite::Result<Claimed> {
         ambiguous: row.get(7)?,
         content: row.get::<_, Option<String>>(8)?.unwrap_or_default(),
         told: row.get(9)?,
+        subject: row.get(10)?,
     })
 }
 

@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::alerts::{Heard, WatchdogState};
+use super::dead_letters::Letters;
 use super::outbox::ClaimRequest;
+use super::recovery::{AccountName, DuePoll, Polled};
 use crate::domain::balance::Balance;
+use crate::domain::dead_letter::Retried;
 use crate::domain::delivery::{Claim, Consequences, DestinationState, NewDelivery, Settlement};
-use crate::domain::task::{Pingback, Registration};
+use crate::domain::marzban::Received;
+use crate::domain::task::{Pingback, PollDecision, Registration, TaskId};
 use crate::store::StoreError;
 
 /// Operations that wait at most; one more is answered 503 at once.
@@ -33,6 +37,13 @@ pub(in crate::store) enum Operation {
     },
     /// Alerts and what has to be told.
     Alerts(Box<Alerts>),
+    /// Leases tasks that the API has to be asked for.
+    ClaimPolls {
+        account: AccountName,
+        limit: usize,
+    },
+    /// What the API said of a task.
+    Polled(TaskId, Polled),
     /// Everything before it is committed; nothing comes after it.
     Close,
 }
@@ -55,6 +66,18 @@ pub(in crate::store) enum Alerts {
     HearWatchdog,
     /// What is known of the watchdog from now on, and who has to be told.
     SaveWatchdog(WatchdogState, Vec<NewDelivery>),
+    /// Events of a Marzban panel, and who is told of those that are new.
+    KeepEvents(Vec<Received>, Vec<String>),
+    /// Puts dead letters back to where they came from.
+    RetryLetters {
+        which: Letters,
+        configured: Vec<String>,
+        limit: usize,
+    },
+    DiscardLetter(i64),
+    TrimLetters {
+        limit: usize,
+    },
     /// Groups and calls that nobody needs any more.
     Forget {
         limit: usize,
@@ -68,10 +91,14 @@ pub(in crate::store) enum Done {
     Count(usize),
     End(bool),
     Claimed(Box<Claim>),
-    /// Which settlements were written; not those whose lease was lost.
+    /// Which settlements were written, not those whose lease was lost; or which events are new.
     Settled(Vec<bool>),
-    /// Dead letters that were added, by source.
+    /// Dead letters that were added or discarded, by source.
     Buried(Vec<String>),
+    Retried(Box<Retried>),
+    Polls(Vec<DuePoll>),
+    /// What the API's answer meant.
+    Decided(PollDecision),
 }
 
 pub(super) type Answer = Result<Done, StoreError>;
@@ -173,6 +200,7 @@ impl Alerts {
     fn bytes(&self) -> usize {
         match self {
             Self::Hear(heard) => heard.bytes(),
+            Self::KeepEvents(events, _) => 512 * (1 + events.len()),
             _ => 1024,
         }
     }
@@ -206,7 +234,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::task::{Outcome, TaskId};
+    use crate::domain::task::Outcome;
 
     fn pingback(code: &str) -> Operation {
         let pingback = Pingback {
@@ -216,6 +244,7 @@ mod tests {
             account: None,
             captcha: "other".into(),
             submitted_at: None,
+            verify: false,
         };
         Operation::Pingback(Box::new(pingback), Instant::now())
     }

@@ -20,7 +20,8 @@ pub(super) struct StoredTask {
 /// Finds a task by its id.
 pub(super) fn find(connection: &Connection, id: &TaskId) -> rusqlite::Result<Option<StoredTask>> {
     let mut statement = connection.prepare_cached(
-        "SELECT seq, registered, account, captcha, submitted_at, finished_at, source, pingback_due_at, error, code
+        "SELECT seq, registered, account, captcha, submitted_at, finished_at, source, pingback_due_at, error, code,
+                created_at
          FROM tasks WHERE id = ?1",
     )?;
     statement.query_row([id.as_str()], |row| read(row, id)).optional()
@@ -28,13 +29,19 @@ pub(super) fn find(connection: &Connection, id: &TaskId) -> rusqlite::Result<Opt
 
 fn read(row: &Row<'_>, id: &TaskId) -> rusqlite::Result<StoredTask> {
     let optional_text = |index: usize| row.get_ref(index)?.as_str_or_null().map_err(rusqlite::Error::from);
+    let outcome = match (optional_text(9)?, optional_text(8)?) {
+        (Some(code), _) => Some(Outcome::Solved(code.into())),
+        (None, error) => error.map(|error| Outcome::Failed(error.into())),
+    };
+    let mut claim = None;
     let finish = match optional_time(row, 5)? {
-        None => None,
+        None => {
+            let at = optional_time(row, 10)?.unwrap_or_default();
+            claim = outcome.map(|outcome| Finish { outcome, at, source: Source::Pingback });
+            None
+        }
         Some(at) => {
-            let outcome = match optional_text(9)? {
-                Some(code) => Outcome::Solved(code.into()),
-                None => Outcome::Failed(optional_text(8)?.unwrap_or_default().into()),
-            };
+            let outcome = outcome.unwrap_or_else(|| Outcome::Failed("".into()));
             let source = optional_text(6)?.and_then(Source::parse);
             let source = source.ok_or_else(|| rusqlite::Error::InvalidColumnType(6, "source".into(), Type::Text))?;
             Some(Finish { outcome, at, source })
@@ -47,6 +54,7 @@ fn read(row: &Row<'_>, id: &TaskId) -> rusqlite::Result<StoredTask> {
         submitted_at: optional_time(row, 4)?,
         registered: row.get(1)?,
         finish,
+        claim,
     };
     Ok(StoredTask { seq: row.get(0)?, task, pingback_due: optional_time(row, 7)?.is_some() })
 }

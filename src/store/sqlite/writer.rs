@@ -1,17 +1,18 @@
 //! The one thread that writes: it takes whatever waits, commits it in one transaction, and answers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tracing::{error, info, warn};
 
-use super::apply::{Removal, Transaction};
+use super::apply::{Removal, Rules, Transaction};
 use super::checkpoint::{self, Checkpoints, Reading};
 use super::queue::{Alerts, Batch, Done, Operation, Queue, Request, Requests, queue};
+use super::recovery::{DuePoll, PollEffect};
 use crate::domain::clock::SharedClock;
-use crate::domain::delivery::NewDelivery;
+use crate::domain::delivery::{NewDelivery, PINGBACK_SOURCE, UNREADABLE};
 use crate::domain::task::Pingback;
 use crate::store::committed::{Committed, RegistrationEffect, ResultEffect};
 use crate::store::spill::{Imported, Spill};
@@ -38,11 +39,16 @@ enum Effect {
     Heard(Vec<String>),
     /// What the caller gets; somebody may have to be told.
     Outbox(Done, Vec<String>),
+    Polls(Vec<DuePoll>),
+    Polled(Box<PollEffect>),
     None,
 }
 
 /// Why the store cannot be written, while that is so.
 pub(in crate::store) type WriteFailure = Arc<RwLock<Option<String>>>;
+
+/// What the writer knows of the configuration.
+pub(in crate::store) type SharedRules = Arc<RwLock<Arc<Rules>>>;
 
 /// The writer's state. `run` is its thread.
 #[derive(Debug)]
@@ -51,7 +57,7 @@ pub(in crate::store) struct Writer {
     connection: Connection,
     checkpoints: Checkpoints,
     requests: Requests,
-    pingback_deadline: Duration,
+    rules: SharedRules,
     clock: SharedClock,
     committed: Arc<Committed>,
     spill: Spill,
@@ -89,7 +95,7 @@ impl Writer {
             connection,
             checkpoints,
             requests,
-            pingback_deadline: options.pingback_deadline,
+            rules: SharedRules::new(RwLock::new(Arc::new(options.rules.clone()))),
             clock,
             committed,
             spill,
@@ -106,6 +112,11 @@ impl Writer {
     /// Where the reason stands while the store cannot be written.
     pub(in crate::store) fn failure(&self) -> WriteFailure {
         Arc::clone(&self.failure)
+    }
+
+    /// What is known of the configuration; may change at any time.
+    pub(in crate::store) fn rules(&self) -> SharedRules {
+        Arc::clone(&self.rules)
     }
 
     /// Works until it is told to close or nobody is left to ask.
@@ -184,13 +195,12 @@ impl Writer {
         &self,
         act: impl FnOnce(&mut Transaction<'_>, i64) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let result = Transaction::begin(&self.connection, self.clock.now(), self.pingback_deadline).and_then(
-            |mut transaction| {
-                let value = act(&mut transaction, self.remove_cursor)?;
-                transaction.commit()?;
-                Ok(value)
-            },
-        );
+        let rules = Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner));
+        let result = Transaction::begin(&self.connection, self.clock.now(), &rules).and_then(|mut transaction| {
+            let value = act(&mut transaction, self.remove_cursor)?;
+            transaction.commit()?;
+            Ok(value)
+        });
         if result.is_err() && !self.connection.is_autocommit() {
             // If even this fails, the next transaction reports it.
             let _ = self.connection.execute_batch("ROLLBACK");
@@ -236,6 +246,12 @@ impl Writer {
             (_, Effect::Heard(destinations)) => {
                 self.committed.wake(&destinations);
                 Done::Count(destinations.len())
+            }
+            (_, Effect::Polls(due)) => Done::Polls(due),
+            (_, Effect::Polled(effect)) => {
+                let decision = effect.decision;
+                self.committed.polled(*effect);
+                Done::Decided(decision)
             }
             (_, Effect::Outbox(done, destinations)) => {
                 self.committed.wake(&destinations);
@@ -318,12 +334,24 @@ impl Writer {
                 Ok(Imported { pingbacks: 0, rejected: None }) => {}
                 Ok(Imported { pingbacks, rejected: None }) => info!(pingbacks, "imported spilled pingbacks"),
                 Ok(Imported { pingbacks, rejected: Some(kept) }) => {
+                    self.bury_file(&kept);
                     warn!(pingbacks, kept = %kept.display(), "imported spilled pingbacks but for some lines");
                 }
                 Err(error) => return self.import_failed(&error),
             }
         }
         true
+    }
+
+    /// A dead letter says that somebody has to look at a file.
+    fn bury_file(&self, file: &Path) {
+        match self.transaction(|transaction, _| transaction.bury_file(&file.display().to_string())) {
+            Ok(()) => {
+                let labels = [PINGBACK_SOURCE, UNREADABLE];
+                self.committed.metrics.dead_letters_added.with_label_values(&labels).inc();
+            }
+            Err(error) => warn!(%error, "there is no dead letter for spilled lines that cannot be read"),
+        }
     }
 
     /// Among spilled pingbacks is one that SQLite does not take: it must not hold up the others.
@@ -448,9 +476,13 @@ impl Effect {
         match self {
             Self::Missed(accounts) => accounts.len(),
             Self::Removed(removal) => removal.removed + removal.ended.len(),
-            Self::Registered(_) | Self::Result(_) | Self::Heard(_) | Self::Outbox(..) | Self::None => {
-                operation.records()
-            }
+            Self::Polls(due) => due.len(),
+            Self::Registered(_)
+            | Self::Result(_)
+            | Self::Heard(_)
+            | Self::Outbox(..)
+            | Self::Polled(_)
+            | Self::None => operation.records(),
         }
     }
 }
@@ -476,6 +508,8 @@ fn apply(
         Operation::RemoveOld { retention } => {
             Effect::Removed(transaction.remove_old(cursor, *retention, REMOVE_TASKS)?)
         }
+        Operation::ClaimPolls { account, limit } => Effect::Polls(transaction.claim_polls(account.as_deref(), *limit)?),
+        Operation::Polled(id, polled) => Effect::Polled(Box::new(transaction.poll_result(id, polled)?)),
         Operation::Alerts(alerts) => apply_alerts(transaction, alerts)?,
         Operation::Close => Effect::None,
     })
@@ -514,8 +548,22 @@ fn apply_alerts(transaction: &mut Transaction<'_>, alerts: &Alerts) -> rusqlite:
             new.iter().try_for_each(|new| transaction.enqueue_new(new))?;
             kept(new)
         }
+        Alerts::KeepEvents(events, destinations) => {
+            let are_new = transaction.keep_events(events, destinations)?;
+            Effect::Outbox(Done::Settled(are_new), destinations.clone())
+        }
+        Alerts::RetryLetters { which, configured, limit } => {
+            let retried = transaction.retry_letters(*which, configured, *limit)?;
+            let woken = retried.sources.clone();
+            Effect::Outbox(Done::Retried(Box::new(retried)), woken)
+        }
+        Alerts::DiscardLetter(seq) => {
+            Effect::Outbox(Done::Buried(transaction.discard_letter(*seq)?.into_iter().collect()), Vec::new())
+        }
+        Alerts::TrimLetters { limit } => Effect::Outbox(Done::Buried(transaction.trim_letters(*limit)?), Vec::new()),
         Alerts::Forget { limit } => {
             transaction.forget_calls()?;
+            transaction.forget_events(10 * limit)?;
             Effect::Outbox(Done::Count(transaction.forget_groups(*limit)?), Vec::new())
         }
     })
