@@ -107,6 +107,49 @@ pub enum Command {
     Demo,
     /// Send a sample alert through a receiver, or show what would be sent.
     TestAlert(TestAlert),
+    /// List, try again or discard what the running exporter has given up.
+    DeadLetters(DeadLetters),
+}
+
+/// `dead-letters`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct DeadLetters {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: LetterAction,
+
+    /// Where the exporter runs.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9877", global = true)]
+    pub url: String,
+
+    /// A file with its bearer token, in place of the configured one.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum LetterAction {
+    /// Show them, oldest first.
+    List {
+        /// One JSON object a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try one again, or all.
+    Retry {
+        /// Its number.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// All that can be tried again.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Discard one.
+    Delete {
+        /// Its number.
+        id: String,
+    },
 }
 
 /// `test-alert`.

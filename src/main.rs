@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use captchaai_exporter::cli::{self, Arguments, Command, LogFormat, TestAlert};
+use captchaai_exporter::cli::{self, Arguments, Command, DeadLetters, LogFormat, TestAlert};
 use captchaai_exporter::config::{Config, Environment};
 use captchaai_exporter::{app, demo};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime cannot be started: {error}")),
     };
+    if let Some(Command::DeadLetters(options)) = &arguments.command {
+        return runtime.block_on(dead_letters(&arguments, options, &environment));
+    }
     let result = runtime.block_on(until_asked_to_stop(arguments, environment));
     // Nothing that is worth waiting for runs any more; a reader that hangs must not hold the exit.
     runtime.shutdown_background();
@@ -65,6 +68,24 @@ async fn run(arguments: Arguments, environment: Environment, stop: CancellationT
         return test_alert(&settings.config, options).await;
     }
     app::run(settings, reread, stop, None).await.map_err(|error| error.to_string())
+}
+
+/// `dead-letters`: 0 when it is done, 1 when it failed, 3 when there is no such letter.
+#[expect(clippy::print_stdout, reason = "this is what the subcommand is for")]
+async fn dead_letters(arguments: &Arguments, options: &DeadLetters, environment: &Environment) -> ExitCode {
+    // The configuration is read for its token only; one that is wrong has no say here.
+    let settings = cli::settings(arguments, environment).ok().filter(|_| options.token_file.is_none());
+    let token = settings.and_then(|settings| settings.config.web.auth_token);
+    match app::dead_letters::run(options, token).await {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            failed(&error.to_string());
+            ExitCode::from(if matches!(error, app::dead_letters::Error::Unknown(_)) { 3 } else { 1 })
+        }
+    }
 }
 
 /// `test-alert`: what each destination said goes to the output, also where something failed.

@@ -109,6 +109,10 @@ metrics! {
     pingbacks_expected: IntCounterVec("captchaai_pingbacks_expected_total", ["account"]),
     /// Registered tasks whose pingback did not come in time.
     pingbacks_missed: IntCounterVec("captchaai_pingbacks_missed_total", ["account"]),
+    /// Questions to the API for tasks whose pingback did not come.
+    fallback_polls: IntCounterVec("captchaai_fallback_polls_total", ["account"]),
+    /// Tasks that ended by such a question.
+    fallback_recovered: IntCounterVec("captchaai_fallback_recovered_total", ["account"]),
     /// Arrival of a pingback to its record on disk.
     pingback_ack_duration: Histogram("captchaai_pingback_ack_duration_seconds", buckets DISK_SECONDS),
     /// Pingbacks written to the spill folder because the store could not be written.
@@ -128,6 +132,8 @@ metrics! {
     dead_letters: IntGaugeVec("captchaai_dead_letters", ["source"]),
     /// What was given up and went to the dead-letter queue.
     dead_letters_added: IntCounterVec("captchaai_dead_letters_added_total", ["source", "reason"]),
+    /// What left the dead-letter queue, tried again or discarded.
+    dead_letters_removed: IntCounterVec("captchaai_dead_letters_removed_total", ["source", "how"]),
     /// How long the oldest dead letter has been there; 0 when there is none.
     dead_letter_oldest_age: GaugeVec("captchaai_dead_letter_oldest_age_seconds", ["source"]),
 
@@ -145,6 +151,9 @@ metrics! {
     call_credits_spent: IntCounterVec("captchaai_call_credits_spent_total", ["destination"]),
     /// Calls that were not made, by reason.
     calls_suppressed: IntCounterVec("captchaai_calls_suppressed_total", ["destination", "reason"]),
+
+    /// User events of a Marzban panel, repetitions left out.
+    marzban_events: IntCounterVec("captchaai_marzban_events_total", ["action"]),
 
     /// Duration of the store's commits.
     store_commit_duration: Histogram("captchaai_store_commit_duration_seconds", buckets DISK_SECONDS),
@@ -200,16 +209,20 @@ pub struct LabelSets {
     pub destinations: Vec<String>,
     /// Those of them that call people.
     pub phones: Vec<String>,
+    /// Actions of a Marzban panel's events.
+    pub marzban_actions: Vec<&'static str>,
     /// Severities of alerts.
     pub severities: Vec<&'static str>,
     /// Why a delivery fails.
     pub delivery_failure_reasons: Vec<&'static str>,
     /// Why something becomes a dead letter.
     pub dead_reasons: Vec<&'static str>,
+    /// Why a pingback becomes one.
+    pub pingback_dead_reasons: Vec<&'static str>,
 }
 
 /// Actions of CaptchaAI's API that the program uses.
-pub const API_ACTIONS: [&str; 1] = ["getbalance"];
+pub const API_ACTIONS: [&str; 2] = ["getbalance", "get"];
 
 /// Why a pingback is refused.
 pub const PINGBACK_REJECTIONS: [&str; 5] = ["token", "address", "bad_id", "no_code", "forged"];
@@ -217,6 +230,9 @@ pub const PINGBACK_REJECTIONS: [&str; 5] = ["token", "address", "bad_id", "no_co
 /// Why a notification of Alertmanager is refused: it cannot be read, its receiver is not configured, it is
 /// too long or too slow, or it cannot be kept now.
 pub const NOTIFICATION_REJECTIONS: [&str; 5] = ["unreadable", "receiver", "too_large", "timeout", "unavailable"];
+
+/// How a dead letter leaves the queue: somebody or something tries it again, or it is discarded.
+pub const REMOVALS: [&str; 2] = ["replayed", "discarded"];
 
 /// Why a call is not made.
 pub const SUPPRESSIONS: [&str; 6] = ["cooldown", "cap", "quiet_hours", "resolved_first", "too_old", "no_credit"];
@@ -253,7 +269,21 @@ impl Metrics {
         self.create_destinations(labels);
     }
 
+    fn create_dead_letters(&self, source: &str, reasons: &[&'static str]) {
+        self.dead_letters.with_label_values(&[source]);
+        self.dead_letter_oldest_age.with_label_values(&[source]);
+        for reason in reasons {
+            self.dead_letters_added.with_label_values(&[source, reason]);
+        }
+        for how in REMOVALS {
+            self.dead_letters_removed.with_label_values(&[source, how]);
+        }
+    }
+
     fn create_destinations(&self, labels: &LabelSets) {
+        for action in &labels.marzban_actions {
+            self.marzban_events.with_label_values(&[action]);
+        }
         for receiver in labels.receivers.iter().map(String::as_str) {
             self.alert_notifications.with_label_values(&[receiver]);
             for severity in &labels.severities {
@@ -265,15 +295,12 @@ impl Metrics {
             self.deliveries_pending.with_label_values(&[destination]);
             self.delivery_oldest_pending_age.with_label_values(&[destination]);
             self.delivery_duration.with_label_values(&[destination]);
-            self.dead_letters.with_label_values(&[destination]);
-            self.dead_letter_oldest_age.with_label_values(&[destination]);
             for reason in &labels.delivery_failure_reasons {
                 self.delivery_failures.with_label_values(&[destination, reason]);
             }
-            for reason in &labels.dead_reasons {
-                self.dead_letters_added.with_label_values(&[destination, reason]);
-            }
+            self.create_dead_letters(destination, &labels.dead_reasons);
         }
+        self.create_dead_letters("pingback", &labels.pingback_dead_reasons);
         for phone in labels.phones.iter().map(String::as_str) {
             self.calls.with_label_values(&[phone]);
             self.call_credits_spent.with_label_values(&[phone]);
@@ -305,6 +332,8 @@ impl Metrics {
         self.workers_active.with_label_values(&[account]);
         self.pingbacks_expected.with_label_values(&[account]);
         self.pingbacks_missed.with_label_values(&[account]);
+        self.fallback_polls.with_label_values(&[account]);
+        self.fallback_recovered.with_label_values(&[account]);
         self.create_task_series(account, labels);
     }
 

@@ -54,7 +54,8 @@ pub(super) async fn tell(
     let mut tasks = JoinSet::new();
     loop {
         let now = config.borrow_and_update().clone();
-        let wanted: Vec<_> = now.receivers.iter().flat_map(destinations).collect();
+        let subscribers = now.subscribers.iter().map(subscriber);
+        let wanted: Vec<_> = now.receivers.iter().flat_map(destinations).chain(subscribers).collect();
         stop_others(&mut workers, &mut tasks, |spec| wanted.iter().any(|wanted| wanted.is_same(spec))).await;
         retire(&shared, &wanted).await;
         let new = wanted.into_iter().filter(|wanted| workers.iter().all(|running| !wanted.is_same(&running.spec)));
@@ -121,6 +122,11 @@ fn destinations(receiver: &Receiver) -> Vec<Destination> {
         Destination { settings: settings.clone(), peers }
     };
     receiver.destinations.iter().map(destination).collect()
+}
+
+/// Nobody else is told what a subscriber does not take: the metrics and the alerts made of them tell it.
+fn subscriber(settings: &Settings) -> Destination {
+    Destination { settings: settings.clone(), peers: Peers::default() }
 }
 
 impl Destination {

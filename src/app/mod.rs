@@ -1,6 +1,8 @@
 //! Puts the parts together, watches over them, and takes them down in order. Nobody imports this but
 //! `main` and `demo`.
 
+mod accounts;
+pub mod dead_letters;
 mod destinations;
 pub mod test_alert;
 
@@ -14,23 +16,21 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::captchaai::balance::Shared;
-use crate::captchaai::balance_pollers;
 use crate::captchaai::client::Client;
 use crate::captchaai::error::REASONS;
 use crate::cli::{REVISION, RUSTC, Settings, VERSION};
-use crate::config::{Account, Config, Fault, Listen, Receiver, UnknownPingback};
+use crate::config::{Config, Fault, Listen, Receiver, UnknownPingback};
 use crate::delivery;
-use crate::domain::activity::RATIO_WINDOWS;
 use crate::domain::alert::RANKS;
 use crate::domain::clock::{SharedClock, SystemClock};
-use crate::domain::delivery::DEAD_REASONS;
+use crate::domain::delivery::{DEAD_REASONS, PINGBACK_DEAD_REASONS};
 use crate::domain::error_code::CODES;
+use crate::domain::marzban::ACTIONS;
 use crate::domain::time::unix_seconds;
 use crate::http::{self, AppState, BuildInfo, ReloadRequest};
 use crate::metrics::{LabelSets, Metrics};
 use crate::notify::SendError;
-use crate::store::{OpenError, Options, Store, StoreError};
+use crate::store::{OpenError, Options, Rules, Store, StoreError};
 
 /// No pingback within this time of the submission means that it is missed.
 const PINGBACK_DEADLINE: Duration = Duration::from_mins(2);
@@ -41,6 +41,8 @@ const DEADLINE_STEP: usize = 500;
 /// How often old tasks are looked for.
 const REMOVE_INTERVAL: Duration = Duration::from_secs(10);
 const MIN_REMOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often dead letters that may heal are tried again.
+const HEAL_INTERVAL: Duration = Duration::from_mins(5);
 /// Alert groups that one step forgets.
 const FORGET_STEP: usize = 100;
 /// How long reading the configuration again may take.
@@ -115,8 +117,9 @@ pub async fn run(
     let mut running = JoinSet::new();
     let server = http::serve(listeners, state, stop.clone());
     running.spawn(async move { server.await.map_err(|error| format!("the HTTP server ended: {error}")) });
-    running.spawn(poll_balances(parts.clone(), config.clone(), stop.clone()));
+    running.spawn(accounts::ask(parts.clone(), config.clone(), stop.clone()));
     running.spawn(destinations::tell(telling, config.clone(), stop.clone()));
+    running.spawn(heal(parts.clone(), config.clone(), stop.clone()));
     running.spawn(pass_deadlines(store.clone(), stop.clone()));
     running.spawn(remove_old(store.clone(), config, stop.clone()));
     running.spawn(reload_when_asked(parts, reread, config_sender, reloads, stop.clone()));
@@ -177,51 +180,6 @@ struct Parts {
     listen: Arc<Listen>,
 }
 
-/// Runs a balance poller for every account. When the configuration changes, those of unchanged
-/// accounts go on: one that CaptchaAI has refused must not ask again because something else changed.
-async fn poll_balances(
-    parts: Parts,
-    mut config: watch::Receiver<Arc<Config>>,
-    stop: CancellationToken,
-) -> Result<(), String> {
-    let Parts { store, metrics, clock, client, .. } = parts;
-    let shared = Shared { client, store: store.clone(), metrics: metrics.clone(), clock };
-    let mut rng = fastrand::Rng::new();
-    let mut kept = store.balances().await.map_err(|error| format!("the last balances cannot be read: {error}"))?;
-    let mut polled: Vec<(Account, CancellationToken)> = Vec::new();
-    let mut pollers = JoinSet::new();
-    loop {
-        let accounts = config.borrow_and_update().accounts.clone();
-        polled.retain(|(account, stop_one)| {
-            let stays = accounts.iter().any(|other| other.is_same(account));
-            if !stays {
-                stop_one.cancel();
-                metrics.forget_account(&account.name, &RATIO_WINDOWS.map(|(window, _)| window));
-            }
-            stays
-        });
-        let new: Vec<_> = accounts.into_iter().filter(|new| polled.iter().all(|(old, _)| !old.is_same(new))).collect();
-        for (poller, account) in balance_pollers(&new, &kept, &shared, &mut rng).into_iter().zip(new) {
-            let stop_one = stop.child_token();
-            polled.push((account, stop_one.clone()));
-            pollers.spawn(async move {
-                poller.run(stop_one.clone()).await;
-                stop_one.is_cancelled()
-            });
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            reason = first_failure(&mut pollers, "a balance poller") => return Err(reason),
-            changed = config.changed() => changed.map_err(|_| "nobody reads the configuration any more".to_owned())?,
-        }
-        // If this fails, new pollers go on from what was there when the program started.
-        kept = store.balances().await.unwrap_or(kept);
-    }
-    while pollers.join_next().await.is_some() {}
-    Ok(())
-}
-
 /// Resolves when a task ends that nobody asked to.
 async fn first_failure(tasks: &mut JoinSet<bool>, what: &str) -> String {
     loop {
@@ -232,6 +190,31 @@ async fn first_failure(tasks: &mut JoinSet<bool>, what: &str) -> String {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Tries dead letters again whose reason is gone, and discards the oldest where there are too many.
+async fn heal(parts: Parts, config: watch::Receiver<Arc<Config>>, stop: CancellationToken) -> Result<(), String> {
+    let Parts { store, metrics, .. } = parts;
+    let count = |sources: &[String], how: &str| {
+        for source in sources {
+            metrics.dead_letters_removed.with_label_values(&[source.as_str(), how]).inc();
+        }
+    };
+    let work = async {
+        loop {
+            let configured = config.borrow().destinations();
+            // The store says itself what is wrong with it.
+            if let Ok(retried) = store.retry_dead_letters(configured, true).await {
+                count(&retried.sources, "replayed");
+            }
+            if let Ok(discarded) = store.trim_dead_letters().await {
+                count(&discarded, "discarded");
+            }
+            tokio::time::sleep(HEAL_INTERVAL).await;
+        }
+    };
+    stop.run_until_cancelled(work).await;
+    Ok(())
 }
 
 /// Counts the pingbacks that are overdue.
@@ -313,6 +296,7 @@ async fn reload(parts: &Parts, reread: &Reread, config: &watch::Sender<Arc<Confi
     }
     log_warnings(&settings.warnings);
     parts.metrics.create_series(&label_sets(&settings.config));
+    parts.store.set_rules(rules(&settings.config));
     config.send_replace(Arc::new(settings.config));
     record_load(&parts.metrics, &parts.clock);
     info!("the configuration is reloaded");
@@ -333,14 +317,18 @@ fn log_warnings(warnings: &[String]) {
 fn log_start(config: &Config) {
     let (accounts, database) = (config.accounts.len(), config.storage.path.display());
     info!(version = VERSION, revision = REVISION, accounts, %database, "starting");
-    if config.pingback.unknown == UnknownPingback::Verify {
-        info!("pingback.unknown: verify is not supported yet and behaves as accept");
+    if config.pingback.unknown == UnknownPingback::Verify && config.accounts.is_empty() {
+        info!("pingback.unknown: without an account there is nobody to verify with, so it behaves as accept");
     }
 }
 
 fn store_options(config: &Config) -> Options {
     let storage = &config.storage;
-    Options { path: storage.path.clone(), spill_dir: storage.spill_dir.clone(), pingback_deadline: PINGBACK_DEADLINE }
+    Options { path: storage.path.clone(), spill_dir: storage.spill_dir.clone(), rules: rules(config) }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules { pingback_deadline: PINGBACK_DEADLINE, fallback: config.fallback, subscribers: config.subscriber_names() }
 }
 
 fn label_sets(config: &Config) -> LabelSets {
@@ -349,11 +337,13 @@ fn label_sets(config: &Config) -> LabelSets {
         captchas: config.captchas.names().to_vec(),
         codes: CODES.iter().map(|&(code, _)| code).collect(),
         api_failure_reasons: REASONS.to_vec(),
+        marzban_actions: ACTIONS.to_vec(),
         severities: RANKS.iter().map(|rank| rank.as_str()).collect(),
         delivery_failure_reasons: SendError::REASONS.to_vec(),
         dead_reasons: DEAD_REASONS.to_vec(),
+        pingback_dead_reasons: PINGBACK_DEAD_REASONS.to_vec(),
         receivers: config.receivers.iter().map(|receiver| receiver.name.clone()).collect(),
-        destinations: config.receivers.iter().flat_map(Receiver::names).collect(),
+        destinations: config.destinations(),
         phones: config.receivers.iter().flat_map(Receiver::phones).collect(),
     }
 }

@@ -44,7 +44,8 @@ pub async fn run(config: &Config, options: &TestAlert) -> Result<String, String>
             report.line(&format!("{name}: is not told: min_severity is {least}, or nothing fires"));
             continue;
         }
-        let job = Job { content: Content::Group(Box::new(group.clone())), told: None, queued_at: now, state_at: now };
+        let content = Content::Group(Box::new(group.clone()));
+        let job = Job { content, told: None, queued_at: now, state_at: now, attempts: 0 };
         match settings.clone() {
             Settings::Discord(settings) => {
                 let discord = Discord::new(settings, http.clone(), Arc::default());
@@ -54,6 +55,8 @@ pub async fn run(config: &Config, options: &TestAlert) -> Result<String, String>
                 let alertalk = Alertalk::new(settings, http.clone());
                 report.tell(&name, &alertalk, job, options.dry_run, now).await;
             }
+            // None of a receiver's.
+            Settings::Subscriber(_) => {}
         }
     }
     if report.failed { Err(report.text) } else { Ok(report.text) }

@@ -125,13 +125,13 @@ fn everything_that_is_wrong_is_reported_together() {
         "--web.config.file=tests/data/config/bad_web/http2.yml",
     ];
     let expected = "\
-environment: WEBHOOK_SECRET: is not supported yet; expected it to be unset
+environment: WEBHOOK_ADDRESS: is no URL of a web server; expected http://HOST[:PORT][/PATH] or https://…
 --storage.url: PostgreSQL is not supported yet; expected sqlite:PATH, as in sqlite:data/captchaai-exporter.db
 --web.listen-address: \"9877\" is no address; expected HOST:PORT, as in 127.0.0.1:9877 or [::1]:9877, or :PORT for \
 every interface
 --web.external-url: \"captcha.example.com\" is no URL of a web server; expected http://HOST[:PORT][/PATH] or https://…
 tests/data/config/bad_web/http2.yml:2:10: http_server_config.http2: \"maybe\" is no boolean; expected true or false";
-    assert_eq!(check_settings(&flags, &[("WEBHOOK_SECRET", "hunter2")]).unwrap_err(), expected);
+    assert_eq!(check_settings(&flags, &[("WEBHOOK_ADDRESS", "hunter2")]).unwrap_err(), expected);
     let twice = ["--web.listen-address=127.0.0.1:1", "--web.listen-address=localhost:1"];
     let expected = "--web.listen-address: \"localhost:1\" is given twice; expected each address once";
     assert_eq!(check_settings(&twice, &[]).unwrap_err(), expected);

@@ -7,8 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::fault::Fault;
 use super::receivers::{DEFAULT_RECEIVER, check_webhook_url, odd_webhook_url, plain_alertalk, plain_discord};
 use super::secret::{Check, usable};
-use super::{Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Receiver, Storage, Web, values};
+use super::{
+    Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Marzban, Pingback, Receiver, Storage, Web, recovery,
+    values,
+};
 use crate::domain::captcha::CaptchaKinds;
+use crate::domain::fallback::Fallback;
 use crate::notify::alertalk::{self, PhoneNumber};
 use crate::notify::{self, discord};
 
@@ -20,6 +24,9 @@ const DISCORD_URL: &str = "DISCORD_WEBHOOK_URL";
 const ALERTALK_KEY: &str = "ALERTALK_WEBHOOK_KEY";
 const ALERTALK_NUMBERS: &str = "ALERTALK_PHONE_NUMBERS";
 const ALERTALK_URL: &str = "ALERTALK_URL";
+const WEBHOOK_ADDRESS: &str = "WEBHOOK_ADDRESS";
+const WEBHOOK_SECRET: &str = "WEBHOOK_SECRET";
+const MARZBAN_SECRET: &str = "MARZBAN_WEBHOOK_SECRET";
 
 /// The account that the environment describes.
 const ACCOUNT_NAME: &str = "main";
@@ -27,13 +34,21 @@ const ACCOUNT_NAME: &str = "main";
 /// The destinations that it describes, one of each kind.
 const DESTINATION_NAME: &str = "default";
 
-/// Variables of functions that do not exist yet.
-const LATER: [&str; 3] = ["WEBHOOK_ADDRESS", "WEBHOOK_SECRET", "MARZBAN_WEBHOOK_SECRET"];
-
 fn names() -> impl Iterator<Item = &'static str> {
-    let known =
-        [API_KEY, BASE_URL, DISCORD_URL, ALERTALK_KEY, ALERTALK_NUMBERS, ALERTALK_URL, PINGBACK_TOKEN, AUTH_TOKEN];
-    known.into_iter().chain(LATER)
+    let known = [
+        API_KEY,
+        BASE_URL,
+        DISCORD_URL,
+        ALERTALK_KEY,
+        ALERTALK_NUMBERS,
+        ALERTALK_URL,
+        WEBHOOK_ADDRESS,
+        WEBHOOK_SECRET,
+        MARZBAN_SECRET,
+        PINGBACK_TOKEN,
+        AUTH_TOKEN,
+    ];
+    known.into_iter()
 }
 
 /// The variables that configure this program, as they were when the process started. An empty one
@@ -88,20 +103,22 @@ impl Variable {
 /// Makes a configuration of the environment; the second value are warnings.
 pub(super) fn load(environment: &Environment) -> Result<(Config, Vec<Fault>), Vec<Fault>> {
     let mut reader = Reader { environment, faults: Vec::new(), warnings: Vec::new() };
-    for name in LATER {
-        if environment.values.contains_key(name) {
-            reader.fault(name, "is not supported yet; expected it to be unset".to_owned());
-        }
-    }
-    let config = Config {
+    let mut config = Config {
         web: Web { auth_token: reader.secret(AUTH_TOKEN, values::check_bearer_token), ..Web::default() },
         accounts: reader.account().into_iter().collect(),
         captchas: CaptchaKinds::new(&[]),
+        fallback: Fallback::default(),
+        subscribers: reader.subscribers(),
         pingback: Pingback { token: reader.secret(PINGBACK_TOKEN, values::check_path_token), ..Pingback::default() },
         receivers: reader.receiver().into_iter().collect(),
         watchdog: None,
+        marzban: None,
         storage: Storage::default(),
     };
+    if let Some(secret) = reader.secret(MARZBAN_SECRET, values::check_bearer_token) {
+        let receiver = config.receivers.first().map(|receiver| receiver.name.clone());
+        config.marzban = Some(Marzban { secret: Some(secret), receiver, ..Marzban::default() });
+    }
     if reader.faults.is_empty() { Ok((config, reader.warnings)) } else { Err(reader.faults) }
 }
 
@@ -112,6 +129,27 @@ struct Reader<'e> {
 }
 
 impl<'e> Reader<'e> {
+    /// One subscriber a URL, `default` and then `default-2`, `default-3`, …, which share the secret.
+    fn subscribers(&mut self) -> Vec<notify::Settings> {
+        let secret = self.secret(WEBHOOK_SECRET, values::check_bearer_token);
+        let Some(list) = self.text(WEBHOOK_ADDRESS) else {
+            if secret.is_some() {
+                let message = format!("is of no use without {WEBHOOK_ADDRESS}");
+                self.warnings.push(Fault::in_environment(WEBHOOK_SECRET, message));
+            }
+            return Vec::new();
+        };
+        let addresses: Vec<_> = list.split(',').map(str::trim).filter(|address| !address.is_empty()).collect();
+        let mut subscribers = Vec::new();
+        for (position, address) in addresses.iter().enumerate() {
+            match recovery::subscriber_url(address) {
+                Ok(url) => subscribers.push(recovery::plain_subscriber(position, url, secret.clone())),
+                Err(message) => self.fault(WEBHOOK_ADDRESS, message),
+            }
+        }
+        subscribers
+    }
+
     fn account(&mut self) -> Option<Account> {
         let base_url = self.url(BASE_URL, values::base_url);
         if !self.environment.values.contains_key(API_KEY) {
@@ -316,13 +354,13 @@ mod tests {
         check(
             &variables,
             &[
-                "environment: WEBHOOK_ADDRESS: is not supported yet; expected it to be unset",
                 "environment: WEB_AUTH_TOKEN: has characters that a header cannot hold; expected ASCII letters, digits \
                  and signs without spaces",
                 "environment: CAPTCHAAI_BASE_URL: the value holds a user name, a query or a fragment (@, ?, #); \
                  expected http://HOST[:PORT][/PATH] or https://…",
                 "environment: CAPTCHAAI_API_KEY: has white space or control characters inside; expected an API key of \
                  CaptchaAI",
+                "environment: WEBHOOK_ADDRESS: is no URL of a web server; expected http://HOST[:PORT][/PATH] or https://…",
                 "environment: PINGBACK_TOKEN: has characters that a path cannot hold, or too many; expected 1 to 256 \
                  of A-Z, a-z, 0-9, ., _, ~ and -",
                 "environment: DISCORD_WEBHOOK_URL: is no URL; expected one as Discord shows it, \
@@ -339,11 +377,30 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_of_a_later_version_is_refused() {
-        for name in LATER {
-            let expected = format!("environment: {name}: is not supported yet; expected it to be unset");
-            check(&[(name, "x")], &[&expected]);
-        }
+    fn addresses_make_subscribers_that_share_a_secret() {
+        let variables =
+            [("WEBHOOK_ADDRESS", "http://127.0.0.1:1/a, http://127.0.0.1:2/?b=c,"), ("WEBHOOK_SECRET", "hunter2")];
+        let (config, _) = load(&Environment::new(&variables)).unwrap();
+        assert_eq!(config.subscriber_names(), ["subscriber/default", "subscriber/default-2"]);
+        let with_secret = |settings: &notify::Settings| match settings {
+            notify::Settings::Subscriber(settings) => settings.secret.is_some(),
+            _ => false,
+        };
+        assert!(config.subscribers.iter().all(with_secret));
+        check(&[("WEBHOOK_SECRET", "hunter2")], &["environment: WEBHOOK_SECRET: is of no use without WEBHOOK_ADDRESS"]);
+    }
+
+    #[test]
+    fn events_of_a_panel_are_told_where_alerts_are() {
+        let told = |variables: &[(&str, &str)]| {
+            let marzban = load(&Environment::new(variables)).unwrap().0.marzban;
+            marzban.map(|marzban| (marzban.secret.is_some(), marzban.receiver))
+        };
+        let discord = ("DISCORD_WEBHOOK_URL", "https://discord.com/api/webhooks/1/token");
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&[("MARZBAN_WEBHOOK_SECRET", "hunter2")]), Some((true, None)));
+        let with_discord = told(&[("MARZBAN_WEBHOOK_SECRET", "hunter2"), discord]);
+        assert_eq!(with_discord, Some((true, Some("default".to_owned()))));
     }
 
     #[test]

@@ -11,15 +11,25 @@ use super::decode::{Decoder, Field, Keys, Section};
 use super::fault::Fault;
 use super::secret::{Check, Names, secret};
 use super::{
-    Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Storage, Web, read, receivers, values, yaml,
+    Account, Config, DEFAULT_BALANCE_INTERVAL, DEFAULT_BASE_URL, Pingback, Storage, Web, marzban, read, receivers,
+    recovery, values, yaml,
 };
 use crate::domain::captcha::CaptchaKinds;
 
-const LATER: &str = "is not supported yet; expected nothing here";
-
 const TOP: Keys = Keys {
-    known: &["web", "accounts", "captchas", "pingback", "receivers", "watchdog", "storage"],
-    unsupported: &[("fallback", LATER), ("subscribers", LATER), ("marzban", LATER)],
+    known: &[
+        "web",
+        "accounts",
+        "captchas",
+        "pingback",
+        "fallback",
+        "subscribers",
+        "receivers",
+        "watchdog",
+        "marzban",
+        "storage",
+    ],
+    unsupported: &[],
 };
 
 const WEB: Keys = Keys::new(&["auth_token", "auth_token_file", "trusted_proxies"]);
@@ -56,7 +66,10 @@ fn config(decoder: &mut Decoder<'_>, top: &Section<'_>, folder: &Path) -> FileCo
     let accounts = accounts(decoder, top, folder);
     let captchas = captchas(decoder, top);
     let pingback = section(decoder, top, "pingback", &PINGBACK).map(|section| pingback(decoder, &section, folder));
+    let fallback = recovery::fallback(decoder, top);
+    let subscribers = recovery::subscribers(decoder, top, folder);
     let (receivers, watchdog) = receivers::receivers(decoder, top, folder);
+    let marzban = marzban::marzban(decoder, top, folder, &receivers);
     let storage = section(decoder, top, "storage", &STORAGE).map(|section| storage(decoder, &section));
     let (storage, spill_dir_given) = storage.unwrap_or_default();
     let config = Config {
@@ -64,8 +77,11 @@ fn config(decoder: &mut Decoder<'_>, top: &Section<'_>, folder: &Path) -> FileCo
         accounts,
         captchas,
         pingback: pingback.unwrap_or_default(),
+        fallback,
+        subscribers,
         receivers,
         watchdog,
+        marzban,
         storage,
     };
     FileConfig { config, spill_dir_given }

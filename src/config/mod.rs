@@ -5,8 +5,10 @@ mod decode;
 mod environment;
 mod fault;
 mod file;
+mod marzban;
 mod read;
 mod receivers;
+mod recovery;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::captcha::CaptchaKinds;
 use crate::domain::delivery::Route;
+use crate::domain::fallback::Fallback;
 use crate::notify;
 
 pub use environment::Environment;
@@ -101,15 +104,32 @@ pub struct Config {
     pub captchas: CaptchaKinds,
     /// How pingbacks are taken.
     pub pingback: Pingback,
+    /// How the API is asked for results whose pingbacks did not come.
+    pub fallback: Fallback,
+    /// Who gets each result, in the order of the file: `notify::Settings::Subscriber` all of them.
+    pub subscribers: Vec<notify::Settings>,
     /// Whom alerts are told, in the order of the file.
     pub receivers: Vec<Receiver>,
     /// What happens when Alertmanager falls silent; nothing when `watchdog` is not given.
     pub watchdog: Option<Watchdog>,
+    /// How a Marzban panel's events are taken; not at all when `marzban` is not given.
+    pub marzban: Option<Marzban>,
     /// Where results are kept, and how long.
     pub storage: Storage,
 }
 
 impl Config {
+    /// All destinations, such as `discord/ops`.
+    pub fn destinations(&self) -> Vec<String> {
+        let receivers = self.receivers.iter().flat_map(Receiver::names);
+        receivers.chain(self.subscriber_names()).collect()
+    }
+
+    /// The destinations that get each result.
+    pub fn subscriber_names(&self) -> Vec<String> {
+        self.subscribers.iter().map(notify::Settings::destination).collect()
+    }
+
     /// How people reach this program, for links in messages: known from the flags only.
     pub fn set_external_url(&mut self, url: Option<&str>) {
         for destination in self.receivers.iter_mut().flat_map(|receiver| &mut receiver.destinations) {
@@ -167,6 +187,27 @@ pub struct Watchdog {
     pub receiver: String,
 }
 
+/// How a Marzban panel's events are taken.
+#[derive(Debug, Clone, Default)]
+pub struct Marzban {
+    /// What the panel knows us by.
+    pub secret: Option<SecretString>,
+    /// How it shows that it knows the secret.
+    pub signature: Signature,
+    /// The receiver whose messages tell of events.
+    pub receiver: Option<String>,
+}
+
+/// How a panel shows that it knows the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signature {
+    /// `x-webhook-secret` is the secret, as panels really send it.
+    #[default]
+    Plain,
+    /// It may also be a signature of the body, as the panel's documentation has it.
+    Hmac,
+}
+
 /// Access to our own endpoints.
 #[derive(Debug, Clone, Default)]
 pub struct Web {
@@ -213,7 +254,7 @@ pub struct Pingback {
 /// What becomes of a pingback for a task that nobody registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownPingback {
-    /// Confirm it with CaptchaAI before it counts. Until the fallback poller exists, as `Accept`.
+    /// Confirm it with CaptchaAI before it counts.
     #[default]
     Verify,
     /// Take it as it is.

@@ -309,7 +309,7 @@ fn a_file_warns_of_the_environment_that_it_replaces() {
     let file = Path::new(DATA).join("good/example.yml");
     let environment = Environment::new(&[("PINGBACK_TOKEN", SECRET), ("WEBHOOK_SECRET", SECRET)]);
     let warnings = load_file(&file, &environment).unwrap().warnings;
-    assert_eq!(warnings, ["environment: ignored because of --config.file: PINGBACK_TOKEN, WEBHOOK_SECRET"]);
+    assert_eq!(warnings, ["environment: ignored because of --config.file: WEBHOOK_SECRET, PINGBACK_TOKEN"]);
 }
 
 /// Loads a text as either file: it never panics, and every fault takes one line at a place in order.

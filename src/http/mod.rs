@@ -9,9 +9,11 @@ mod bind;
 mod body;
 mod client;
 mod connection;
+mod dead_letters;
 mod error;
 mod health;
 mod limits;
+mod marzban;
 mod metrics;
 mod observe;
 mod page;
@@ -31,7 +33,7 @@ mod tls;
 use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use auth::Access;
 use error::{Failure, not_found};
@@ -86,6 +88,11 @@ fn routes() -> Vec<Route> {
         route("/alertmanager", Access::Token, &NOTIFICATION, post(alertmanager::plain)),
         route("/alertmanager/watchdog", Access::Token, &NOTIFICATION, post(alertmanager::watchdog)),
         route("/alertmanager/{receiver}", Access::Token, &NOTIFICATION, post(alertmanager::with_receiver)),
+        route("/api/v1/dead-letters", Access::Token, &[200, 400, 401, 403], get(dead_letters::list)),
+        route("/api/v1/dead-letters/retry", Access::Token, &[200, 401, 403], post(dead_letters::retry_all)),
+        route("/api/v1/dead-letters/{id}", Access::Token, &[200, 401, 403, 404], delete(dead_letters::discard)),
+        route("/api/v1/dead-letters/{id}/retry", Access::Token, &[200, 401, 403, 404, 409], post(dead_letters::retry)),
+        route("/marzban", Access::Anyone, &[200, 400, 403, 404, 408, 413], post(marzban::events)),
         route("/api/v1/tasks", Access::Token, &[200, 400, 401, 403, 408, 413], post(tasks::register)),
         route("/api/v1/tasks/{id}", Access::Token, &[200, 400, 401, 403, 404], get(tasks::show)),
     ]

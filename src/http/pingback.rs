@@ -16,7 +16,7 @@ use super::client::{self, Peer};
 use super::error::{Failure, not_found};
 use super::parameters::{Fields, parse_body, parse_query};
 use super::state::Shared;
-use crate::config::{self, Config};
+use crate::config::{self, Config, UnknownPingback};
 use crate::domain::captcha;
 use crate::domain::error_code::NOT_READY;
 use crate::domain::task::{MAX_CODE_BYTES, Outcome, Pingback, TaskId};
@@ -150,6 +150,8 @@ fn understand(config: &Config, fields: &Fields<'_>, now: Timestamp) -> Result<Pi
         account: account.map(|account: &config::Account| account.name.clone()),
         captcha: captcha.into(),
         submitted_at: fields.ts.as_deref().and_then(|ts| parse_timestamp(ts).ok()),
+        // Without an account there is nobody to ask.
+        verify: config.pingback.unknown == UnknownPingback::Verify && !config.accounts.is_empty(),
     })
 }
 

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use super::client::Peer;
 use super::limits::Limits;
 use super::state::{AppState, BuildInfo, ReloadRequest, Shared};
-use crate::config::{Account, Config, Listen, Pingback, Receiver, Storage, Web};
+use crate::config::{Account, Config, Listen, Pingback, Receiver, Storage, UnknownPingback, Web};
 use crate::domain::alert::Rank;
 use crate::domain::captcha::CaptchaKinds;
 use crate::domain::clock::ManualClock;
@@ -28,7 +28,7 @@ use crate::domain::error_code::CODES;
 use crate::metrics::{LabelSets, Metrics};
 use crate::notify::words::Language;
 use crate::notify::{self, discord};
-use crate::store::{Options, Store};
+use crate::store::{Options, Rules, Store};
 
 /// When the tests take place.
 pub(super) fn now() -> Timestamp {
@@ -50,9 +50,13 @@ pub(super) fn config() -> Config {
         web: Web::default(),
         accounts: vec![account("main")],
         captchas: CaptchaKinds::new(&[]),
-        pingback: Pingback::default(),
+        // What nobody registered counts at once: nobody can be asked here.
+        pingback: Pingback { unknown: UnknownPingback::Accept, ..Pingback::default() },
+        fallback: crate::domain::fallback::Fallback::default(),
+        subscribers: Vec::new(),
         receivers: Vec::new(),
         watchdog: None,
+        marzban: None,
         storage: Storage { path: "unused".into(), retention: Duration::from_hours(24), spill_dir: "unused".into() },
     }
 }
@@ -105,7 +109,7 @@ impl Fixture {
         let options = Options {
             path: folder.path().join("store.db"),
             spill_dir: folder.path().join("spill"),
-            pingback_deadline: Duration::from_mins(2),
+            rules: Rules::new(Duration::from_mins(2)),
         };
         let store = Store::open(&options, metrics.clone(), clock.clone()).unwrap();
         let (reload, reloads) = mpsc::channel(1);
