@@ -44,7 +44,7 @@ async fn fill(folder: &Path, tasks: usize) {
     let options = Options {
         path: folder.join("bench.db"),
         spill_dir: folder.join("spill"),
-        pingback_deadline: Duration::from_secs(120),
+        rules: captchaai_exporter::store::Rules::new(Duration::from_secs(120)),
     };
     let clock = Arc::new(SystemClock);
     let metrics = Metrics::new(&LabelSets::default()).unwrap();
@@ -69,6 +69,7 @@ async fn fill(folder: &Path, tasks: usize) {
                 account: None,
                 captcha: "other".into(),
                 submitted_at: None,
+                verify: false,
             };
             kept.spawn(async move { store.keep_pingback(pingback, Instant::now()).await });
         }

@@ -15,5 +15,6 @@ mod layers;
 mod malformed;
 mod pingbacks;
 mod prometheus;
+mod recovery;
 mod serve;
 mod tasks;

@@ -11,6 +11,7 @@ use crate::captchaai::balance::{BalancePoller, Shared};
 use crate::captchaai::balance_pollers;
 use crate::captchaai::client::Client;
 use crate::captchaai::error::REASONS;
+use crate::captchaai::gate::KeyGate;
 use crate::domain::balance::Balance;
 use crate::domain::clock::ManualClock;
 use crate::metrics::{LabelSets, Metrics};
@@ -19,15 +20,15 @@ use crate::store::{self, Store};
 /// The second at which the clock stands at first.
 const START: i64 = 1_700_000_000;
 
-struct Bench {
-    service: SimulatedCaptchaAi,
-    shared: Shared,
+pub(super) struct Bench {
+    pub(super) service: SimulatedCaptchaAi,
+    pub(super) shared: Shared,
     clock: Arc<ManualClock>,
     _folder: TempDir,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let labels = LabelSets {
             accounts: vec!["main".to_owned()],
             api_failure_reasons: REASONS.to_vec(),
@@ -39,12 +40,12 @@ impl Bench {
         let options = store::Options {
             path: folder.path().join("test.db"),
             spill_dir: folder.path().join("spill"),
-            pingback_deadline: Duration::from_mins(2),
+            rules: crate::store::Rules::new(Duration::from_mins(2)),
         };
         let store = Store::open(&options, metrics.clone(), clock.clone()).unwrap();
         // Short enough to wait for, and long enough for a busy machine.
         let client = Client::with_timeout(Duration::from_secs(1)).unwrap();
-        let shared = Shared { client, store, metrics, clock: clock.clone() };
+        let shared = Shared { client, store, metrics, clock: clock.clone(), keys: KeyGate::default() };
         Self { service: start(Odds::NONE).await, shared, clock, _folder: folder }
     }
 
@@ -72,12 +73,12 @@ impl Bench {
         self.shared.metrics.api_request_failures.with_label_values(&["main", "getbalance", reason]).get()
     }
 
-    fn pass(&self, seconds: i64) {
+    pub(super) fn pass(&self, seconds: i64) {
         self.clock.advance(SignedDuration::from_secs(seconds));
     }
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(START + second).unwrap()
 }
 

@@ -3,6 +3,7 @@
 
 mod balance;
 mod client;
+mod fallback;
 mod simulation;
 
 use std::time::Duration;
