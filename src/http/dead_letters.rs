@@ -121,4 +121,4 @@ fn answer(body: &Value) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::http) mod tests;

@@ -67,6 +67,9 @@ const EVERY_ROUTE: [u16; 3] = [405, 500, 503];
 /// Statuses that a notification can be answered with.
 const NOTIFICATION: [u16; 7] = [200, 400, 401, 403, 404, 408, 413];
 
+/// Statuses that a button of the page can be answered with.
+const FORM: [u16; 7] = [303, 401, 403, 404, 408, 409, 413];
+
 /// The `handler` label of paths that no route has, and of what is no request.
 const OTHER: &str = "other";
 
@@ -92,6 +95,9 @@ fn routes() -> Vec<Route> {
         route("/api/v1/dead-letters/retry", Access::Token, &[200, 401, 403], post(dead_letters::retry_all)),
         route("/api/v1/dead-letters/{id}", Access::Token, &[200, 401, 403, 404], delete(dead_letters::discard)),
         route("/api/v1/dead-letters/{id}/retry", Access::Token, &[200, 401, 403, 404, 409], post(dead_letters::retry)),
+        route("/dead-letters/retry", Access::People, &FORM, post(page::letters::retry_all)),
+        route("/dead-letters/{id}/retry", Access::People, &FORM, post(page::letters::retry)),
+        route("/dead-letters/{id}/discard", Access::People, &FORM, post(page::letters::discard)),
         route("/marzban", Access::Anyone, &[200, 400, 403, 404, 408, 413], post(marzban::events)),
         route("/api/v1/tasks", Access::Token, &[200, 400, 401, 403, 408, 413], post(tasks::register)),
         route("/api/v1/tasks/{id}", Access::Token, &[200, 400, 401, 403, 404], get(tasks::show)),

@@ -1,5 +1,7 @@
 //! What the endpoints share.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -61,6 +63,7 @@ struct Inner {
     gate: Gate,
     budget: Budget,
     renderings: Semaphore,
+    form_token: String,
     notifications: Arc<Semaphore>,
 }
 
@@ -76,6 +79,7 @@ impl Shared {
             gate: Gate::new(users),
             budget: Budget::new(limits.bodies),
             renderings: Semaphore::new(RENDERINGS),
+            form_token: form_token(),
             notifications: Arc::new(Semaphore::new(NOTIFICATIONS)),
             app,
             limits,
@@ -102,6 +106,11 @@ impl Shared {
         &self.0.budget
     }
 
+    /// What the forms of our own pages carry, and nobody else's.
+    pub(super) fn form_token(&self) -> &str {
+        &self.0.form_token
+    }
+
     /// Bounds how many scrapes and pages are rendered at once.
     pub(super) fn renderings(&self) -> &Semaphore {
         &self.0.renderings
@@ -111,6 +120,12 @@ impl Shared {
     pub(super) fn notifications(&self) -> &Arc<Semaphore> {
         &self.0.notifications
     }
+}
+
+/// Random, from the keys that the standard library draws for its hash maps.
+fn form_token() -> String {
+    let [one, other] = [(); 2].map(|()| RandomState::new().hash_one(0));
+    format!("{one:016x}{other:016x}")
 }
 
 impl Deref for Shared {

@@ -16,7 +16,7 @@ fn fixture() -> Fixture {
 }
 
 /// An alert that Discord refuses, and a pingback that was made up.
-async fn bury(fixture: &Fixture) {
+pub(in crate::http) async fn bury(fixture: &Fixture) {
     let body = r#"{"status":"firing","groupKey":"k","alerts":[{"labels":{"alertname":"A"}}]}"#;
     assert_eq!(fixture.post("/alertmanager", body).await.status, 200);
     let lease = Duration::from_mins(1);
@@ -25,6 +25,11 @@ async fn bury(fixture: &Fixture) {
     let (seq, lease_number, version) = (claimed.seq, claimed.lease, claimed.version);
     let settlement = Settlement { seq, lease: lease_number, version, outcome };
     fixture.store.settle(vec![(settlement, Consequences::default())], lease).await.unwrap();
+    bury_pingback(fixture).await;
+}
+
+/// A pingback that was made up.
+pub(in crate::http) async fn bury_pingback(fixture: &Fixture) {
     let id = TaskId::parse("7").unwrap();
     let pingback = Pingback {
         id: id.clone(),

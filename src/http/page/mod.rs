@@ -1,6 +1,7 @@
 //! `GET /`: the state of things for people, without a script and without anything from elsewhere.
 
 mod alerts;
+pub(super) mod letters;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::http::error::Failure;
 use crate::http::metrics::{accepts_gzip, answer, compressed, refresh};
 use crate::http::state::{BuildInfo, Shared};
 use alerts::AlertsView;
+use letters::LettersView;
 
 use crate::domain::activity::RATIO_WINDOWS;
 use crate::domain::time::{format_duration, unix_seconds};
@@ -27,11 +29,12 @@ pub(super) async fn page(State(state): State<Shared>, headers: HeaderMap) -> Res
     refresh(&state).await;
     let gzip = accepts_gzip(&headers);
     let alerts = alerts::view(&state, &state.config()).await;
-    let page = render(&View { alerts, ..view(&state) }).into_string().into_bytes();
+    let letters = letters::view(&state).await;
+    let page = render(&View { alerts, letters, ..view(&state) }).into_string().into_bytes();
     let body = compressed(page, gzip).ok_or_else(Failure::internal)?;
     let mut response = answer(HeaderValue::from_static("text/html; charset=utf-8"), body, gzip);
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-store"),
@@ -52,6 +55,7 @@ struct View {
     store_failure: Option<String>,
     store_bytes: i64,
     alerts: AlertsView,
+    letters: LettersView,
 }
 
 #[derive(Debug)]
@@ -85,6 +89,7 @@ fn view(state: &Shared) -> View {
         store_failure: state.store.write_failure(),
         store_bytes: state.metrics.store_size.get(),
         alerts: AlertsView::default(),
+        letters: LettersView::default(),
     }
 }
 
@@ -139,6 +144,9 @@ nav a { margin-right: 1rem; }
 .good { color: var(--good); }
 .bad { color: var(--bad); }
 small { opacity: .75; }
+table { border-collapse: collapse; width: 100%; overflow-wrap: anywhere; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .5rem .25rem 0; border-top: 1px solid var(--line); }
+form { display: inline-block; margin: 0 .25rem .25rem 0; }
 ";
 
 fn render(view: &View) -> Markup {
@@ -156,6 +164,7 @@ fn render(view: &View) -> Markup {
                 p { small { "version " (view.build.version) ", revision " (view.build.revision) ", rustc " (view.build.rustc) } }
                 @for account in &view.accounts { (render_account(account)) }
                 (alerts::render(&view.alerts))
+                (letters::render(&view.letters))
                 (render_store(view))
                 nav {
                     @for path in ["/metrics", "/-/healthy", "/-/ready"] { a href={ (view.base) (path) } { (path) } }
@@ -262,7 +271,7 @@ mod tests {
         assert!(page.contains("<a href=\"/metrics\">") && page.contains("<a href=\"/-/ready\">"), "{page}");
         for (name, value) in [
             ("content-type", "text/html; charset=utf-8"),
-            ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'"),
+            ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
             ("cache-control", "no-store"),
@@ -330,6 +339,7 @@ mod tests {
             store_failure: Some(EVIL.to_owned()),
             store_bytes: 3 << 19,
             alerts: AlertsView::default(),
+            letters: LettersView::default(),
         };
         let page = render(&view).into_string();
         assert!(!page.contains("<b>") && !page.contains("&\"") && page.contains("&lt;b&gt;&amp;&quot;"), "{page}");
