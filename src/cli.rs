@@ -104,7 +104,11 @@ pub struct Arguments {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Show everything in one process against a simulated CaptchaAI; no API key needed.
-    Demo,
+    Demo {
+        /// Let more go wrong: lost and made-up pingbacks, a subscriber that is down now and then.
+        #[arg(long)]
+        faults: bool,
+    },
     /// Send a sample alert through a receiver, or show what would be sent.
     TestAlert(TestAlert),
     /// List, try again or discard what the running exporter has given up.
@@ -235,7 +239,7 @@ pub fn parse_from<A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Arguments, Box<clap::Error>> {
     let arguments = Arguments::try_parse_from(arguments)?;
-    if arguments.command == Some(Command::Demo) {
+    if matches!(arguments.command, Some(Command::Demo { .. })) {
         let flags = [
             ("--config.file", arguments.config_file.is_some()),
             ("--config.check", arguments.config_check),
@@ -259,6 +263,7 @@ pub fn settings(arguments: &Arguments, environment: &Environment) -> Result<Sett
         (Ok(Loaded { mut config, mut warnings, .. }), Ok(listen)) => {
             config.set_external_url(listen.external_url.as_deref());
             warnings.extend(warn_of_open_pingbacks(&config, &listen));
+            warnings.extend(warn_of_open_events(&config, &listen));
             Ok(Settings { config, listen, warnings })
         }
         (loaded, listen) => {
@@ -271,11 +276,21 @@ pub fn settings(arguments: &Arguments, environment: &Environment) -> Result<Sett
 
 /// Pingbacks are not signed: whoever can send one can make up a result.
 fn warn_of_open_pingbacks(config: &Config, listen: &Listen) -> Option<String> {
-    let reachable = listen.addresses.iter().any(|address| !address.ip().to_canonical().is_loopback());
     let open = config.pingback.token.is_none() && config.pingback.allow_from.is_empty();
     let warning = "pingback: whoever reaches this server can make up results and fill its disk; set pingback.token \
                    (PINGBACK_TOKEN) or pingback.allow_from";
-    (reachable && open).then(|| warning.to_owned())
+    (is_reachable(listen) && open).then(|| warning.to_owned())
+}
+
+/// Events of a panel make messages.
+fn warn_of_open_events(config: &Config, listen: &Listen) -> Option<String> {
+    let open = config.marzban.as_ref().is_some_and(|marzban| marzban.secret.is_none());
+    let warning = "marzban: whoever reaches this server can send events; set marzban.secret (MARZBAN_WEBHOOK_SECRET)";
+    (is_reachable(listen) && open).then(|| warning.to_owned())
+}
+
+fn is_reachable(listen: &Listen) -> bool {
+    listen.addresses.iter().any(|address| !address.ip().to_canonical().is_loopback())
 }
 
 /// How the program is reached. `has_auth_token` says whether `web.auth_token` is set.
@@ -283,7 +298,7 @@ pub fn listen(arguments: &Arguments, has_auth_token: bool) -> Result<Listen, Vec
     const ADDRESS: &str = "--web.listen-address";
     let mut faults = Vec::new();
     let mut addresses: Vec<SocketAddr> = Vec::new();
-    let expected = if arguments.command == Some(Command::Demo) {
+    let expected = if matches!(arguments.command, Some(Command::Demo { .. })) {
         // Its configuration is its own, so nobody can give it a token.
         "--web.allow-anonymous"
     } else {

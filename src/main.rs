@@ -54,7 +54,7 @@ async fn until_asked_to_stop(arguments: Arguments, environment: Environment) -> 
 }
 
 async fn run(arguments: Arguments, environment: Environment, stop: CancellationToken) -> Result<(), String> {
-    if arguments.command == Some(Command::Demo) {
+    if matches!(arguments.command, Some(Command::Demo { .. })) {
         return demo::run(&arguments, stop).await.map_err(|error| error.to_string());
     }
     let command = arguments.command.clone();

@@ -36,7 +36,7 @@ fn flags_take_their_value_either_way_and_on_either_side_of_demo() {
         &["--log.level=debug", "demo", "--web.listen-address", ":1"],
     ] {
         let arguments = arguments(flags);
-        assert_eq!(arguments.command, Some(Command::Demo), "{flags:?}");
+        assert_eq!(arguments.command, Some(Command::Demo { faults: false }), "{flags:?}");
         assert_eq!(arguments.log_level, LogLevel::Debug, "{flags:?}");
         assert_eq!(arguments.listen_addresses, [":1"], "{flags:?}");
     }
@@ -170,4 +170,19 @@ fn a_check_says_what_was_checked() {
     let wrong = run(&["--config.check", "--config.file=missing.yml"]);
     let expected = "missing.yml:1:1: cannot be read: No such file or directory (os error 2); expected a YAML file";
     assert_eq!(wrong, Err(expected.to_owned()));
+}
+
+#[test]
+fn what_is_open_to_others_is_warned_of() {
+    let warnings = |flags: &[&str], variables: &[(&str, &str)]| -> Vec<String> {
+        let settings = check_settings(flags, variables).unwrap();
+        let subject = |warning: &String| warning.split(':').next().unwrap_or_default().to_owned();
+        settings.warnings.iter().map(subject).filter(|subject| subject == "pingback" || subject == "marzban").collect()
+    };
+    let file = format!("--config.file={GOOD}/marzban_open.yml");
+    let open = ["--web.listen-address=:1", "--web.allow-anonymous", &file];
+    assert_eq!(warnings(&open, &[]), ["pingback", "marzban"]);
+    assert_eq!(warnings(&[&file], &[]), Vec::<String>::new());
+    let variables = [("PINGBACK_TOKEN", "a"), ("MARZBAN_WEBHOOK_SECRET", "b")];
+    assert_eq!(warnings(&open[..2], &variables), Vec::<String>::new());
 }

@@ -14,6 +14,7 @@ mod page;
 mod serving;
 pub mod speed;
 mod stage;
+pub mod subscriber;
 pub mod workers;
 
 use std::io::Write as _;
@@ -24,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
-use crate::cli::{self, Arguments};
+use crate::cli::{self, Arguments, Command};
 use crate::config::Environment;
 use stage::{Stage, StageError};
 
@@ -54,7 +55,8 @@ pub async fn run(arguments: &Arguments, stop: CancellationToken) -> Result<(), E
                    nor passwords";
         return Err(Error::Flags(why.to_owned()));
     }
-    let mut stage = Stage::set(fastrand::Rng::new()).await?;
+    let faults = matches!(arguments.command, Some(Command::Demo { faults: true }));
+    let mut stage = Stage::set(fastrand::Rng::new(), faults).await?;
     let shown = show(&mut stage, arguments, &stop).await;
     let cleared = stage.clear().await;
     shown.and(cleared.map_err(Error::Stage))

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::alertalk::{Options as AlertalkOptions, SimulatedAlertalk};
 use super::alertmanager::Alertmanager;
-use super::captchaai::{Options as ServiceOptions, SimulatedCaptchaAi, StartError, TopUp};
+use super::captchaai::{Odds, Options as ServiceOptions, SimulatedCaptchaAi, StartError, TopUp};
 use super::discord::{Options as DiscordOptions, SimulatedDiscord};
 use super::speed::Speed;
+use super::subscriber::{Outages, SimulatedSubscriber};
 use super::{serving, workers};
 use crate::domain::clock::SystemClock;
 use crate::domain::time::format_duration;
-use crate::notify::client::BuildError;
+use crate::notify::client::{BuildError, http_client};
 
 /// Solves in a few seconds, so that something happens every second.
 const SPEED: f64 = 5.0;
@@ -51,6 +52,29 @@ const PHONE_NUMBER: &str = "5320000000";
 
 const TOP_UP: TopUp = TopUp { below_usd: 2.0, amount_usd: 10.0 };
 
+/// With faults, more pingbacks are lost than usual.
+const FAULTY: Odds = Odds {
+    failure: 0.08,
+    no_slot: 0.05,
+    lost: 0.3,
+    late: 0.05,
+    duplicate: 0.1,
+    conflicting: 0.05,
+    second_question_mark: 0.1,
+};
+
+/// With faults, the subscriber is down now and then, for longer than results stay fresh.
+const OUTAGES: Outages = Outages { up: Duration::from_secs(30), down: Duration::from_secs(20) };
+
+/// With faults, results are made up this often.
+const FORGE_INTERVAL: Duration = Duration::from_secs(20);
+const FIRST_FORGED: u64 = 10_000_000_001;
+
+const FAULTS_TEXT: &str = "\
+Three pingbacks in ten are lost: watch captchaai_fallback_recovered_total. The subscriber is down for 20 of 50 seconds, \
+and results are made up: what goes stale and what is forged are dead letters on the status page, with buttons to try \
+them again.\n\n";
+
 /// Why there is no demonstration.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
@@ -77,12 +101,14 @@ pub(super) struct Stage {
     discord: SimulatedDiscord,
     alertalk: SimulatedAlertalk,
     alertalk_key: String,
+    subscriber: SimulatedSubscriber,
+    faults: bool,
     rng: fastrand::Rng,
 }
 
 impl Stage {
-    /// Starts what is simulated and writes the configuration.
-    pub(super) async fn set(mut rng: fastrand::Rng) -> Result<Self, StageError> {
+    /// Starts what is simulated and writes the configuration; `faults` lets more go wrong than usual.
+    pub(super) async fn set(mut rng: fastrand::Rng, faults: bool) -> Result<Self, StageError> {
         let folder = tempfile::Builder::new().prefix("captchaai-exporter-demo-").tempdir();
         let folder = folder.map_err(StageError::Folder)?;
         let mut secret = || std::iter::repeat_with(|| rng.alphanumeric()).take(32).collect::<String>();
@@ -97,6 +123,7 @@ impl Stage {
                 speed: Speed::new(SPEED),
                 seed: rng.u64(..),
                 first_id: cast.first_id,
+                odds: if faults { FAULTY } else { Odds::default() },
                 ..ServiceOptions::default()
             };
             services.push(SimulatedCaptchaAi::start(options).await?);
@@ -104,7 +131,9 @@ impl Stage {
         let discord = SimulatedDiscord::start(DiscordOptions::default()).await?;
         let options = AlertalkOptions { key: alertalk_key.clone(), ..AlertalkOptions::default() };
         let alertalk = SimulatedAlertalk::start(options).await?;
-        let stage = Self { folder, services, keys, pingback_token, discord, alertalk, alertalk_key, rng };
+        let subscriber = SimulatedSubscriber::start(faults.then_some(OUTAGES)).await?;
+        let stage =
+            Self { folder, services, keys, pingback_token, discord, alertalk, alertalk_key, subscriber, faults, rng };
         std::fs::write(stage.config_file(), stage.config()).map_err(StageError::Folder)?;
         Ok(stage)
     }
@@ -129,8 +158,10 @@ impl Stage {
         // Writing to a string does not fail.
         let _ = write!(
             yaml,
-            "pingback: {{ token: \"{}\", unknown: accept }}\nstorage: {{ url: {:?}, spill_dir: {:?} }}\n",
+            "pingback: {{ token: \"{}\" }}\nfallback: {{ after: 20s, give_up_after: 3m }}\n\
+             subscribers: [{{ name: workers, url: \"{}\", max_age: 15s }}]\nstorage: {{ url: {:?}, spill_dir: {:?} }}\n",
             self.pingback_token,
+            self.subscriber.url(),
             format!("sqlite:{}", database.display()),
             spill.display().to_string(),
         );
@@ -170,11 +201,13 @@ impl Stage {
              A worker waits for its result like this:\n  curl '{exporter}/api/v1/tasks/{}?wait=30s'\n\n\
              The account {} runs low, is told of and topped up within two minutes. An alert of your own, over with \
              \"resolved\":\n  curl -d '{TEST_ALERT}' {exporter}/alertmanager\n\n\
+             {}\
              Ctrl-C stops it and removes {}.",
             self.discord.page_url(),
             self.alertalk.page_url(),
             first.first_id,
             second.account,
+            if self.faults { FAULTS_TEXT } else { "" },
             self.folder.path().display(),
         );
         text
@@ -200,8 +233,10 @@ impl Stage {
             };
             teams.spawn(workers::run(options, stop.clone()));
         }
+        let made_up = forge(exporter_url(addresses), self.pingback_token.clone(), self.faults, stop);
         let balances = || self.services.iter().map(SimulatedCaptchaAi::balance_usd).collect();
-        let (teams, ()) = tokio::join!(teams.join_all(), alertmanager.run(balances, stop));
+        let (teams, (), ended) = tokio::join!(teams.join_all(), alertmanager.run(balances, stop), made_up);
+        ended.map_err(StageError::Client)?;
         teams.into_iter().collect::<Result<_, _>>().map_err(StageError::Client)
     }
 
@@ -212,8 +247,26 @@ impl Stage {
         }
         self.discord.stop().await;
         self.alertalk.stop().await;
+        self.subscriber.stop().await;
         self.folder.close().map_err(StageError::Folder)
     }
+}
+
+/// Sends a result now and then that nobody has solved.
+async fn forge(exporter: String, token: String, faults: bool, stop: &CancellationToken) -> Result<(), BuildError> {
+    if !faults {
+        return Ok(());
+    }
+    let http = http_client(FORGE_INTERVAL)?;
+    let forging = async {
+        for number in FIRST_FORGED.. {
+            tokio::time::sleep(FORGE_INTERVAL).await;
+            // How it is answered shows on the exporter's page.
+            let _ = http.get(format!("{exporter}/pingback/{token}?id={number}&code=made-up")).send().await;
+        }
+    };
+    stop.run_until_cancelled(forging).await;
+    Ok(())
 }
 
 /// How the exporter is reached from this machine.
@@ -254,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_configuration_fits_the_simulated_accounts() {
-        let stage = Stage::set(fastrand::Rng::with_seed(1)).await.unwrap();
+        let stage = Stage::set(fastrand::Rng::with_seed(1), false).await.unwrap();
         let loaded = load_file(&stage.config_file(), &Environment::default()).unwrap();
         assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
         let config = loaded.config;
@@ -275,7 +328,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_greeting_says_where_to_look_and_nothing_secret_and_the_folder_goes() {
-        let stage = Stage::set(fastrand::Rng::with_seed(1)).await.unwrap();
+        let stage = Stage::set(fastrand::Rng::with_seed(1), false).await.unwrap();
         let greeting = stage.greeting(&["[::]:9999".parse().unwrap()]);
         let folder = stage.folder.path().to_owned();
         let api = stage.services.first().map(SimulatedCaptchaAi::base_url).unwrap();
