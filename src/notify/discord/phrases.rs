@@ -283,8 +283,18 @@ impl Phrases {
         (part("title"), part("text"))
     }
 
+    /// The name of a group; of a notice, which is called by a code, the title.
+    fn name(&self, name: &str) -> String {
+        let title = format!("{name}_title");
+        if !ABOUT_NOTICES.contains(&title.as_str()) {
+            return name.to_owned();
+        }
+        self.words.say(&title, &[value(NoticeWords::default())])
+    }
+
     fn notice_words(&self, notice: &Notice) -> NoticeWords {
         let name = |name: &str| Some(text::plain(&text::line(name, 100)).into_owned());
+        let group = |group: &str| name(&self.name(group));
         // These stand in code, where a backslash would be seen.
         let code = |name: &str| Some(text::line(name, 100).replace('`', "'"));
         let why = |why: &str| Some(text::plain(&text::line(why, LONGEST_WHY)).into_owned());
@@ -297,8 +307,8 @@ impl Phrases {
                 ..nothing
             },
             Notice::WatchdogBack { silent_seconds } => NoticeWords { silent: silent(*silent_seconds), ..nothing },
-            Notice::CallSuppressed { destination, reason, group } => {
-                NoticeWords { destination: code(destination), reason: code(reason), group: name(group), ..nothing }
+            Notice::CallSuppressed { destination, reason, group: about } => {
+                NoticeWords { destination: code(destination), reason: code(reason), group: group(about), ..nothing }
             }
             Notice::NoCredit { destination } => NoticeWords { destination: code(destination), ..nothing },
             Notice::Marzban { events, more } => {
@@ -315,10 +325,10 @@ impl Phrases {
             Notice::Unusable { destination, why: said } => {
                 NoticeWords { destination: code(destination), why: why(said), ..nothing }
             }
-            Notice::GivenUp { destination, reason, group, why: said } => NoticeWords {
+            Notice::GivenUp { destination, reason, group: about, why: said } => NoticeWords {
                 destination: code(destination),
                 reason: code(reason),
-                group: name(group),
+                group: group(about),
                 why: why(said),
                 ..nothing
             },

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::*;
+use crate::domain::delivery::DEAD_REASONS;
+use crate::metrics::SUPPRESSIONS;
 
 fn notices() -> Vec<Notice> {
     let (destination, group) = ("alertalk/oncall".to_owned(), "HighLoad_*".to_owned());
@@ -21,7 +23,12 @@ fn notices() -> Vec<Notice> {
         Notice::CallSuppressed { destination: destination.clone(), reason: "new`one".to_owned(), group: group.clone() },
         Notice::NoCredit { destination: destination.clone() },
         Notice::Unusable { destination: destination.clone(), why: why.clone() },
-        Notice::GivenUp { destination, reason: "permanent".to_owned(), group, why },
+        Notice::CallSuppressed {
+            destination: destination.clone(),
+            reason: "cap".to_owned(),
+            group: "watchdog_silent".to_owned(),
+        },
+        Notice::GivenUp { destination, reason: "refused".to_owned(), group, why },
     ]
 }
 
@@ -50,6 +57,26 @@ fn each_notice_has_words_in_both_languages() {
         insta::assert_snapshot!("notices_english", told(Language::English));
         insta::assert_snapshot!("notices_turkish", told(Language::Turkish));
     });
+}
+
+/// Whoever reads it at night knows no codes.
+#[test]
+fn each_reason_has_words() {
+    for language in [Language::English, Language::Turkish] {
+        let phrases = Phrases::new(&words(language));
+        let (destination, group) = ("alertalk/oncall".to_owned(), "HighLoad".to_owned());
+        // A call about what is resolved is missed by nobody, so that nothing is said of it.
+        for reason in SUPPRESSIONS.into_iter().filter(|reason| *reason != "resolved_first") {
+            let (destination, group, reason) = (destination.clone(), group.clone(), reason.to_owned());
+            let (_, text) = phrases.notice(&Notice::CallSuppressed { destination, group, reason: reason.clone() });
+            assert!(!text.contains(&format!(": {reason}")) && text.contains(": "), "{reason}: {text}");
+        }
+        for reason in DEAD_REASONS {
+            let (destination, group, why) = (destination.clone(), group.clone(), String::new());
+            let (_, text) = phrases.notice(&Notice::GivenUp { destination, group, why, reason: reason.to_owned() });
+            assert!(!text.contains(&format!(": {reason}")) && text.contains(": "), "{reason}: {text}");
+        }
+    }
 }
 
 #[test]
