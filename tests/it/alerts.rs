@@ -214,6 +214,9 @@ async fn a_deleted_webhook_is_said_elsewhere_and_a_corrected_one_is_used_again()
     assert_eq!(messages[0].webhook, "second");
     assert!(text(&messages[0]).contains("discord/ops"), "{}", text(&messages[0]));
     assert!(exporter.get("/").await.1.contains("refuses us"));
+    // Said once, and not that it is tried again.
+    let log = exporter.log();
+    assert!(log.contains("refuses us: not used") && !log.contains("trying again"), "{log}");
 
     let third = stage.discord.add_webhook("third");
     stage.setup.config = receivers(&third, &stage.alertalk.url(), &more);

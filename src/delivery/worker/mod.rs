@@ -340,6 +340,7 @@ impl<N: Notifier> Worker<N> {
         let now = self.shared.clock.now();
         let metrics = &self.shared.metrics;
         if !receipt.called.is_empty() {
+            info!(destination = self.destination, alert = job.title(), numbers = receipt.called.len(), "called");
             metrics.calls.with_label_values(&[&self.destination]).inc();
             let credits = metrics.call_credits_spent.with_label_values(&[&self.destination]);
             credits.inc_by(receipt.called.len() as u64);

@@ -26,11 +26,14 @@ impl<N: Notifier> Worker<N> {
 
     /// A request failed: what that means for the row, for the destination and for others.
     pub(super) async fn failed(&mut self, error: &SendError, work: &Work) -> Result<Ended, StoreError> {
-        if !self.failing && !matches!(error, SendError::RateLimited { .. }) {
-            self.failing = true;
-            warn!(destination = self.destination, %error, "cannot be told; trying again by age");
-        }
         let outcome = outcome(error, self.attempt(work));
+        // Whatever is not simply tried again is told below, each in its own words.
+        let is_tried_again = matches!(error, SendError::Retry { .. } | SendError::Ambiguous { .. })
+            && matches!(outcome, Outcome::Again { .. });
+        if is_tried_again && !self.failing {
+            self.failing = true;
+            warn!(destination = self.destination, %error, "cannot be told now; trying again");
+        }
         match error {
             SendError::Unusable { why } => {
                 let state = self.state.clone().unwrap_or_default();
@@ -48,7 +51,7 @@ impl<N: Notifier> Worker<N> {
                 let notice = Notice::NoCredit { destination: self.destination.clone() };
                 let mut consequences =
                     Consequences { new: messages(&self.peers.messages, &notice), ..Consequences::default() };
-                // The row is looked at again at once, and suppressed for want of credit.
+                // Nobody was called, so that the next repetition of the group asks for a call again.
                 self.suppressed("no_credit", true, &work.job, &mut consequences);
                 consequences.told = Some(work.job.told.clone());
                 Ok((Outcome::Done, consequences))
