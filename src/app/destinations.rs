@@ -11,9 +11,9 @@ use tracing::error;
 use super::first_failure;
 use crate::config::{Config, Receiver};
 use crate::delivery::{Escalation, Peers, Shared, Watchdog, deliver, escalate, watch as watch_pipeline};
-use crate::domain::delivery::REMOVED;
+use crate::domain::delivery::{DestinationState, REMOVED};
 use crate::notify::Settings;
-use crate::store::StoreError;
+use crate::store::{Backlog, StoreError};
 
 /// Rows of destinations that are gone, in one step.
 const RETIRE_STEP: usize = 500;
@@ -52,11 +52,18 @@ pub(super) async fn tell(
     let mut workers: Vec<Running<Destination>> = Vec::new();
     let mut watches: Vec<Running<Watches>> = Vec::new();
     let mut tasks = JoinSet::new();
+    let mut is_reloaded = false;
     loop {
         let now = config.borrow_and_update().clone();
         let subscribers = now.subscribers.iter().map(subscriber);
         let wanted: Vec<_> = now.receivers.iter().flat_map(destinations).chain(subscribers).collect();
-        stop_others(&mut workers, &mut tasks, |spec| wanted.iter().any(|wanted| wanted.is_same(spec))).await;
+        let without_credit = if is_reloaded { without_credit(&shared).await } else { Vec::new() };
+        let begins_anew = |name: &str| without_credit.iter().any(|backlog| backlog.destination == name);
+        stop_others(&mut workers, &mut tasks, |spec| {
+            wanted.iter().any(|wanted| wanted.is_same(spec)) && !begins_anew(&spec.settings.destination())
+        })
+        .await;
+        forget_missing_credit(&shared, without_credit).await;
         retire(&shared, &wanted).await;
         let new = wanted.into_iter().filter(|wanted| workers.iter().all(|running| !wanted.is_same(&running.spec)));
         for spec in new.collect::<Vec<_>>() {
@@ -72,11 +79,15 @@ pub(super) async fn tell(
             let task = start(&mut tasks, wanted.clone().run(shared.clone(), stop.clone()), stop.clone());
             watches.push(Running { spec: wanted, stop, task });
         }
+        is_reloaded = false;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             reason = first_failure(&mut tasks, "a worker of a destination") => return Err(reason),
-            changed = config.changed() => changed.map_err(|_| "nobody reads the configuration any more".to_owned())?,
+            changed = config.changed() => {
+                changed.map_err(|_| "nobody reads the configuration any more".to_owned())?;
+                is_reloaded = true;
+            }
             // A notification that was on its way during a reload may wait for a destination that is gone.
             () = tokio::time::sleep(RETIRE_INTERVAL) => {}
         }
@@ -160,6 +171,21 @@ impl Watches {
 impl Clone for Watches {
     fn clone(&self) -> Self {
         Self { watchdog: self.watchdog.clone(), escalations: self.escalations.clone() }
+    }
+}
+
+/// The destinations that call nobody for want of credit. Whoever reloads the configuration may have bought
+/// some, so they are tried again.
+async fn without_credit(shared: &Shared) -> Vec<Backlog> {
+    // The store says itself what is wrong with it. They are tried again within the hour anyway.
+    let backlogs = shared.store.backlogs().await.unwrap_or_default();
+    backlogs.into_iter().filter(|backlog| backlog.state.no_credit_until.is_some()).collect()
+}
+
+async fn forget_missing_credit(shared: &Shared, without_credit: Vec<Backlog>) {
+    for Backlog { destination, state, .. } in without_credit {
+        let state = DestinationState { no_credit_until: None, ..state };
+        let _ = shared.store.save_destination(&destination, state).await;
     }
 }
 

@@ -4,7 +4,7 @@ use captchaai_exporter::demo::alertalk::SimulatedAlertalk;
 use captchaai_exporter::demo::discord::{Action, Fault, Message, Options, SimulatedDiscord};
 use serde_json::{Value, json};
 
-use crate::harness::{Exporter, Setup, run};
+use crate::harness::{Exporter, Setup, eventually, run};
 
 const RED: u64 = 0xE7_4C3C;
 const GREEN: u64 = 0x2E_CC71;
@@ -239,6 +239,15 @@ async fn without_credit_that_is_said_and_counted() {
     assert_eq!((messages.len(), stage.alertalk.counts().requests), (3, 1));
     let series = r#"captchaai_calls_suppressed_total{destination="alertalk/oncall",reason="no_credit"}"#;
     assert_eq!(exporter.metric(series).await, Some(1.0));
+
+    // A reload says that there may be credit again.
+    stage.alertalk.set_credits(10);
+    assert!(exporter.get("/").await.1.contains("no credit"));
+    assert_eq!(exporter.post("/-/reload", "").await.0, 200);
+    let used_again = async || (!exporter.get("/").await.1.contains("no credit")).then_some(());
+    eventually("an end of the pause", used_again).await;
+    notify(&exporter, "other", &[alert("QueueStuck", "critical", "firing")]).await;
+    stage.alertalk.wait_until(|state| !state.calls.is_empty()).await.unwrap();
 }
 
 #[tokio::test]
