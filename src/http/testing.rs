@@ -90,7 +90,7 @@ pub(super) struct Fixture {
     pub(super) reloads: mpsc::Receiver<ReloadRequest>,
     pub(super) listen: Listen,
     pub(super) limits: Limits,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
     reload: mpsc::Sender<ReloadRequest>,
 }
 
@@ -122,7 +122,7 @@ impl Fixture {
             reloads,
             listen: Listen { addresses: Vec::new(), external_url: None, web_config: None },
             limits: limits(),
-            _folder: folder,
+            folder,
             reload,
         }
     }

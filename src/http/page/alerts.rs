@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::domain::alert::RANKS;
 use crate::domain::time::elapsed;
 use crate::http::state::Shared;
-use crate::store::{Backlog, FiringGroup, WatchdogState};
+use crate::store::{Backlog, FiringGroup, StoreError, WatchdogState};
 
 /// Groups that are shown; the rest is counted.
 const GROUPS: usize = 20;
@@ -20,6 +20,8 @@ const GROUPS: usize = 20;
 pub(super) struct AlertsView {
     /// Whether there is anything to configure alerts with.
     is_configured: bool,
+    /// Whether the store could be read; if not, nobody knows what fires.
+    is_known: bool,
     now: Timestamp,
     /// One more than is shown, where there are more.
     firing: Vec<FiringGroup>,
@@ -29,23 +31,30 @@ pub(super) struct AlertsView {
     is_watched: bool,
 }
 
-/// Reads what to show; what the store does not say is not shown.
+/// Reads what to show.
 pub(super) async fn view(state: &Shared, config: &Config) -> AlertsView {
+    let is_configured = config.receivers.iter().any(|receiver| !receiver.destinations.is_empty());
+    let unknown = AlertsView { is_configured, ..AlertsView::default() };
+    if is_configured { known(state, config).await.unwrap_or(unknown) } else { unknown }
+}
+
+async fn known(state: &Shared, config: &Config) -> Result<AlertsView, StoreError> {
     let names: Vec<_> = config.receivers.iter().flat_map(crate::config::Receiver::names).collect();
-    let firing = state.store.firing_groups(GROUPS + 1).await.unwrap_or_default();
-    let backlogs = state.store.backlogs().await.unwrap_or_default();
+    let firing = state.store.firing_groups(GROUPS + 1).await?;
+    let backlogs = state.store.backlogs().await?;
     let backlog = |name: &String| {
         let known = backlogs.iter().find(|backlog| backlog.destination == *name).cloned();
         known.unwrap_or_else(|| Backlog { destination: name.clone(), ..Backlog::default() })
     };
-    AlertsView {
-        is_configured: !names.is_empty(),
+    Ok(AlertsView {
+        is_configured: true,
+        is_known: true,
         now: state.clock.now(),
         firing,
         destinations: names.iter().map(backlog).collect(),
-        watchdog: state.store.watchdog().await.unwrap_or_default(),
+        watchdog: state.store.watchdog().await?,
         is_watched: config.watchdog.is_some(),
-    }
+    })
 }
 
 /// Shows it.
@@ -54,8 +63,12 @@ pub(super) fn render(view: &AlertsView) -> Markup {
         @if view.is_configured {
             section {
                 h2 { "Alerts" }
-                (render_firing(view))
-                (render_watchdog(view))
+                @if view.is_known {
+                    (render_firing(view))
+                    (render_watchdog(view))
+                } @else {
+                    p { span.bad { "not known: the store cannot be read" } }
+                }
             }
             @for destination in &view.destinations { (render_destination(destination, view.now)) }
         }
@@ -160,6 +173,20 @@ mod tests {
             "1<br><small>oldest 1m15s</small>",
         ] {
             assert!(page.contains(part), "{part} in {page}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_does_not_look_well() {
+        let mut config = config();
+        config.receivers = vec![receiver("default")];
+        let fixture = Fixture::new(config);
+        let other = rusqlite::Connection::open(fixture.folder.path().join("store.db")).unwrap();
+        other.execute_batch("ALTER TABLE alert_groups RENAME TO elsewhere").unwrap();
+        let page = fixture.get("/").await.text();
+        assert!(page.contains("not known: the store cannot be read"), "{page}");
+        for part in ["nothing fires", "in use", "never heard"] {
+            assert!(!page.contains(part), "{part} in {page}");
         }
     }
 
