@@ -22,6 +22,8 @@ pub struct Backlog {
     pub pending: u64,
     /// Since when the oldest of them waits.
     pub oldest_queued_at: Option<Timestamp>,
+    /// Why that one waits, without secrets; nothing before its first attempt.
+    pub last_error: Option<String>,
     /// Its dead letters.
     pub dead: u64,
     /// When the oldest of them was added.

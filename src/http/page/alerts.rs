@@ -127,6 +127,7 @@ fn render_destination(destination: &Backlog, now: Timestamp) -> Markup {
                 (fact("Waiting", &html! {
                     (destination.pending)
                     @if let Some(since) = destination.oldest_queued_at { br; small { "oldest " (ago(since, now)) } }
+                    @if let Some(why) = &destination.last_error { br; small { (why) } }
                 }))
                 (fact("Dead letters", &html! {
                     @if destination.dead > 0 { span.bad { (destination.dead) } } @else { "0" }
@@ -188,6 +189,15 @@ mod tests {
         for part in ["nothing fires", "in use", "never heard"] {
             assert!(!page.contains(part), "{part} in {page}");
         }
+    }
+
+    #[test]
+    fn it_is_said_why_something_waits() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let why = Some("status 503 <b>".to_owned());
+        let destination = Backlog { pending: 3, oldest_queued_at: Some(now), last_error: why, ..Backlog::default() };
+        let text = render_destination(&destination, now).into_string();
+        assert!(text.contains("status 503 &lt;b&gt;"), "{text}");
     }
 
     #[test]

@@ -17,13 +17,14 @@ use crate::store::outbox::{Backlog, Firing, FiringGroup};
 const UNREACHED_STEP: usize = 100;
 
 impl Readers {
-    /// What waits for each destination; each costs two looks into an index.
+    /// What waits for each destination; each costs three looks into an index.
     pub(in crate::store) async fn backlogs(self: &Arc<Self>) -> Result<Vec<Backlog>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(
                 "SELECT name, pending, dead, fingerprint, unusable, no_credit_until,
                         (SELECT min(queued_at) FROM deliveries WHERE destination = name),
-                        (SELECT min(added_at) FROM dead_letters WHERE source = name)
+                        (SELECT min(added_at) FROM dead_letters WHERE source = name),
+                        (SELECT last_error FROM deliveries WHERE destination = name ORDER BY queued_at LIMIT 1)
                  FROM destinations ORDER BY name",
             )?;
             let rows = select.query_map([], |row| {
@@ -38,6 +39,7 @@ impl Readers {
                     dead: count(row, 2)?,
                     oldest_queued_at: optional_time(row, 6)?,
                     oldest_dead_at: optional_time(row, 7)?,
+                    last_error: row.get(8)?,
                     state,
                 })
             })?;

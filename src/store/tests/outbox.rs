@@ -174,6 +174,9 @@ async fn what_failed_comes_back_when_it_is_due() {
     let due_at = crate::domain::delivery::after(fixture.clock.now(), Duration::from_secs(30));
     let again = |attempted, ambiguous| Outcome::Again { due_at, attempted, ambiguous, error: "status 500".to_owned() };
     assert!(settle(&store, &claimed, again(true, false)).await);
+    let backlogs = store.backlogs().await.unwrap();
+    let ops = backlogs.iter().find(|backlog| backlog.destination == "discord/ops").unwrap();
+    assert_eq!(ops.last_error.as_deref(), Some("status 500"));
     let claim = claim(&store, "discord/ops").await;
     assert_eq!((claim.deliveries, claim.next_due_at), (vec![], Some(due_at)));
     fixture.pass(Duration::from_secs(30));
