@@ -61,6 +61,14 @@ fn an_alert_is_told_in_both_languages() {
 }
 
 #[test]
+fn whoever_is_woken_up_hears_which_account_it_is() {
+    let mut alert = annotated(&[("summary", "Low")]);
+    alert.labels.insert("account".to_owned(), "main".to_owned());
+    assert_eq!(said(&english(), &alert, 0), "Critical alert: CaptchaAI Balance Low, account main. Low.");
+    assert_eq!(said(&turkish(), &alert, 0), "Kritik alarm: CaptchaAI Balance Low, hesap main. Low.");
+}
+
+#[test]
 fn the_voice_of_the_group_counts_where_the_alert_has_none() {
     let mut group = group(vec![alert("A", "critical", true)]);
     group.common_annotations.insert("voice".to_owned(), "Ortak söz.".to_owned());
