@@ -227,9 +227,10 @@ pub const API_ACTIONS: [&str; 2] = ["getbalance", "get"];
 /// Why a pingback is refused.
 pub const PINGBACK_REJECTIONS: [&str; 5] = ["token", "address", "bad_id", "no_code", "forged"];
 
-/// Why a notification of Alertmanager is refused: it cannot be read, its receiver is not configured, it is
-/// too long or too slow, or it cannot be kept now.
-pub const NOTIFICATION_REJECTIONS: [&str; 5] = ["unreadable", "receiver", "too_large", "timeout", "unavailable"];
+/// Why a notification of Alertmanager is refused: it has no token or a wrong one, it cannot be read, its
+/// receiver is not configured, it is too long or too slow, or it cannot be kept now.
+pub const NOTIFICATION_REJECTIONS: [&str; 6] =
+    ["token", "unreadable", "receiver", "too_large", "timeout", "unavailable"];
 
 /// How a dead letter leaves the queue: somebody or something tries it again, or it is discarded.
 pub const REMOVALS: [&str; 2] = ["replayed", "discarded"];

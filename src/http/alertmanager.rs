@@ -49,10 +49,7 @@ pub(super) async fn watchdog(State(state): State<Shared>, request: Request) -> R
 }
 
 async fn take(state: &Shared, name: Option<&str>, request: Request) -> Result<Response, Failure> {
-    let refuse = |reason: &'static str| {
-        state.metrics.alert_notifications_rejected.with_label_values(&[reason]).inc();
-        tracing::warn!(reason, "refused a notification of Alertmanager");
-    };
+    let refuse = |reason| refused(state, reason, name);
     let config = state.config();
     let Some(receiver) = receiver(&config, name) else {
         refuse("receiver");
@@ -86,6 +83,12 @@ async fn take(state: &Shared, name: Option<&str>, request: Request) -> Result<Re
             Err(error.into())
         }
     }
+}
+
+/// Counts a notification that is refused. Alertmanager does not repeat it, unless the store was the reason.
+pub(super) fn refused(state: &Shared, reason: &'static str, receiver: Option<&str>) {
+    state.metrics.alert_notifications_rejected.with_label_values(&[reason]).inc();
+    tracing::warn!(reason, receiver, "refused a notification of Alertmanager");
 }
 
 /// The receiver with this name; without one the default, or the only one there is.

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use prometheus::{Histogram, IntCounter};
 use tower::{Layer, Service};
 
+use super::alertmanager;
 use super::auth::Access;
 use super::error::Failure;
 use super::state::Shared;
@@ -97,7 +98,13 @@ impl Observed {
             return Ok(());
         }
         let config = self.state.config();
-        self.state.gate().admit(self.access, config.web.auth_token.as_ref(), headers).await
+        let admitted = self.state.gate().admit(self.access, config.web.auth_token.as_ref(), headers).await;
+        let is_refused = admitted.as_ref().is_err_and(|failure| failure.status() == StatusCode::UNAUTHORIZED);
+        if is_refused && self.handler.starts_with("/alertmanager") {
+            // An alert is lost, which must not look like a scanner that is turned away.
+            alertmanager::refused(&self.state, "token", None);
+        }
+        admitted
     }
 
     /// The answer of the endpoint, or the one that stands for a panic or for the deadline.

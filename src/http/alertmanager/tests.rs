@@ -93,6 +93,8 @@ async fn the_token_is_asked_for() {
         request.headers_mut().insert("authorization", "Bearer token".parse().unwrap());
         assert_eq!(fixture.send(request).await.status, 200, "{path}");
     }
+    fixture.post("/api/v1/tasks", "{}").await.error(401);
+    assert_eq!(fixture.metrics.alert_notifications_rejected.with_label_values(&["token"]).get(), 3);
 }
 
 #[tokio::test]
