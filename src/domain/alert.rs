@@ -130,7 +130,7 @@ impl Group {
         RANKS.map(|rank| self.firing_alerts().filter(|alert| alert.rank() == rank).count() as u64)
     }
 
-    /// The name for people: the alert's, or the labels of the group where there are several.
+    /// The name for people: that which all alerts share, or else that of the first.
     pub fn title(&self) -> String {
         let named = |texts: &Texts| texts.get("alertname").cloned();
         let name = named(&self.common_labels).or_else(|| named(&self.group_labels));

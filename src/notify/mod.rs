@@ -2,7 +2,7 @@
 //! ([`Notifier::send`], I/O). What becomes of a failure is decided in `delivery`.
 //!
 //! A new notifier is a module with its settings, wire types and tests, a variant of [`Settings`], and an
-//! arm in `delivery::spawn`.
+//! arm in `delivery::deliver`.
 
 pub mod alertalk;
 pub mod client;
