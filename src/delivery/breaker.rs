@@ -28,8 +28,12 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// A request failed.
+    /// A request failed. Those that were on their way when it opened say nothing new: many at one time must
+    /// not make the first pause a long one.
     pub(super) fn failed(&mut self, now: Timestamp) {
+        if self.failures >= FAILURES && self.pause(now).is_some() {
+            return;
+        }
         self.failures = self.failures.saturating_add(1);
         let Some(probes) = self.failures.checked_sub(FAILURES) else { return };
         let pause = (FIRST_PAUSE * 2_u32.pow(probes.min(16))).min(LONGEST_PAUSE);
@@ -76,6 +80,17 @@ mod tests {
         }
         breaker.succeeded();
         assert_eq!((breaker.pause(at(0)), breaker.is_probing()), (None, false));
+    }
+
+    #[test]
+    fn many_failures_at_one_time_open_it_once() {
+        let mut breaker = Breaker::default();
+        for _ in 0..64 {
+            breaker.failed(at(0));
+        }
+        assert_eq!(breaker.pause(at(0)), Some(Duration::from_secs(2)));
+        breaker.failed(at(2));
+        assert_eq!(breaker.pause(at(2)), Some(Duration::from_secs(4)));
     }
 
     #[test]
