@@ -237,19 +237,6 @@ impl Committed {
         self.metrics.dead_letters_added.with_label_values(&[PINGBACK_SOURCE, FORGED]).inc();
     }
 
-    /// A task has been given up, and that is on disk.
-    pub(super) fn given_up(&self, task: Task) {
-        let Some(finish) = &task.finish else { return };
-        self.count_end(End {
-            account: task.account.as_deref(),
-            captcha: &task.captcha,
-            submitted_at: task.submitted_at,
-            outcome: &finish.outcome,
-            at: finish.at,
-        });
-        self.waiters.wake(&Arc::new(task));
-    }
-
     fn count_end(&self, end: End<'_>) {
         let account = end.account.unwrap_or(UNKNOWN_ACCOUNT);
         let labels = [account, end.captcha];

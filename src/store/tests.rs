@@ -255,6 +255,23 @@ async fn old_tasks_are_removed_in_small_steps() {
     assert_eq!(store.queues().await.unwrap()[0].pending, 0);
 }
 
+#[tokio::test]
+async fn a_pingback_that_was_never_confirmed_does_not_vanish() {
+    let fixture = Fixture::new();
+    let mut options = fixture.options();
+    options.rules.subscribers = vec!["subscriber/workers".to_owned()];
+    let store = Store::open(&options, fixture.metrics.clone(), fixture.clock.clone()).unwrap();
+    keep(&store, Pingback { verify: true, ..fixture.pingback("1", "solution") }).await;
+    fixture.pass(Duration::from_hours(25));
+    remove_all_old(&store, Duration::from_hours(24)).await;
+    assert_eq!(task(&store, "1").await, None);
+    let backlogs = store.backlogs().await.unwrap();
+    let dead: Vec<_> = backlogs.iter().map(|backlog| (&*backlog.destination, backlog.pending, backlog.dead)).collect();
+    assert_eq!(dead, [("pingback", 0, 1)], "nobody is told, and somebody can look it up");
+    assert_eq!(Fixture::count(&fixture.metrics.pingbacks_rejected, &["forged"]), 1);
+    assert_eq!(Fixture::count(&fixture.metrics.tasks_finished, &["unknown", "other"]), 0);
+}
+
 async fn remove_all_old(store: &Store, retention: Duration) {
     for _ in 0..10 {
         if store.remove_old(retention).await.unwrap() {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::rows::{find, optional_time};
+use super::recovery::{PollEffect, Polled};
+use super::rows::find;
 use crate::domain::balance::Balance;
 use crate::domain::delivery::CONFLICT;
-use crate::domain::error_code::TIMEOUT;
 use crate::domain::fallback::Fallback;
 use crate::domain::task::{
-    Finish, Outcome, Pingback, Registration, RegistrationDecision, ResultDecision, Source, Task, TaskId,
-    decide_registration, decide_result,
+    Outcome, Pingback, Registration, RegistrationDecision, ResultDecision, Source, Task, TaskId, decide_registration,
+    decide_result,
 };
 use crate::store::committed::{RegistrationEffect, ResultEffect};
 
@@ -236,7 +236,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Looks at the `limit` tasks after `cursor` in the order they came: finished ones older than
-    /// `retention` go, pending ones of a day and more end as `TIMEOUT`.
+    /// `retention` go, pending ones of a day and more are given up.
     pub(super) fn remove_old(&mut self, cursor: i64, retention: Duration, limit: usize) -> rusqlite::Result<Removal> {
         let before = |age: Duration| {
             let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
@@ -257,7 +257,7 @@ impl<'a> Transaction<'a> {
                     self.connection.prepare_cached("DELETE FROM tasks WHERE seq = ?1")?.execute([row.seq])?;
                     removal.removed += 1;
                 }
-                None if row.created_at < given_up => removal.ended.push(self.give_up(row)?),
+                None if row.created_at < given_up => removal.ended.push(self.give_up(&row)?),
                 _ => {}
             }
         }
@@ -265,32 +265,19 @@ impl<'a> Transaction<'a> {
         Ok(removal)
     }
 
-    fn give_up(&mut self, row: OldRow) -> rusqlite::Result<Task> {
-        let finish = Finish { outcome: Outcome::Failed(TIMEOUT.into()), at: self.now, source: Source::Poll };
+    fn give_up(&mut self, row: &OldRow) -> rusqlite::Result<PollEffect> {
         let id = TaskId::parse(&row.id);
         let id = id.ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("tasks.id of row {}", row.seq)))?;
-        let OldRow { account, captcha, submitted_at, registered, .. } = row;
-        let task = Task { id, account, captcha, submitted_at, registered, finish: None, claim: None };
-        self.finish(row.seq, &task, (&finish.outcome, finish.at, finish.source))?;
-        Ok(Task { finish: Some(finish), ..task })
+        // As if the API had been asked to no avail: also a pingback that it never confirmed must not vanish.
+        self.poll_result(&id, &Polled::GivenUp)
     }
 
     fn rows_after(&self, cursor: i64, limit: usize) -> rusqlite::Result<Vec<OldRow>> {
         let mut select = self.connection.prepare_cached(
-            "SELECT seq, id, created_at, finished_at, account, captcha, submitted_at, registered
-             FROM tasks WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+            "SELECT seq, id, created_at, finished_at FROM tasks WHERE seq > ?1 ORDER BY seq LIMIT ?2",
         )?;
         let rows = select.query_map(params![cursor, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok(OldRow {
-                seq: row.get(0)?,
-                id: row.get(1)?,
-                created_at: row.get(2)?,
-                finished_at: row.get(3)?,
-                account: row.get(4)?,
-                captcha: row.get(5)?,
-                submitted_at: optional_time(row, 6)?,
-                registered: row.get(7)?,
-            })
+            Ok(OldRow { seq: row.get(0)?, id: row.get(1)?, created_at: row.get(2)?, finished_at: row.get(3)? })
         })?;
         rows.collect()
     }
@@ -313,8 +300,8 @@ pub(super) struct Removal {
     pub(super) cursor: i64,
     /// Tasks that are gone.
     pub(super) removed: usize,
-    /// Tasks that ended because they waited too long.
-    pub(super) ended: Vec<Task>,
+    /// What became of tasks that waited too long.
+    pub(super) ended: Vec<PollEffect>,
     /// Nothing older is left behind the cursor.
     pub(super) end: bool,
 }
@@ -324,10 +311,6 @@ struct OldRow {
     id: String,
     created_at: i64,
     finished_at: Option<i64>,
-    account: Option<Arc<str>>,
-    captcha: Arc<str>,
-    submitted_at: Option<Timestamp>,
-    registered: bool,
 }
 
 /// In the store's unit.

@@ -238,8 +238,8 @@ impl Writer {
             }
             (_, Effect::Removed(removal)) => {
                 self.remove_cursor = if removal.end { 0 } else { removal.cursor };
-                for task in removal.ended {
-                    self.committed.given_up(task);
+                for effect in removal.ended {
+                    self.committed.polled(effect);
                 }
                 Done::End(removal.end)
             }
