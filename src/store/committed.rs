@@ -33,6 +33,8 @@ pub(super) struct ResultEffect {
     pub(super) stored: Option<Task>,
     /// Whether the pingback had not been counted as expected yet.
     pub(super) was_expected: bool,
+    /// Whether it became a dead letter: not one that is there already.
+    pub(super) buried: bool,
 }
 
 /// What a registration did to the store.
@@ -154,7 +156,7 @@ impl Committed {
             (ResultDecision::Duplicate | ResultDecision::KeepUnconfirmed, _) => {}
             (ResultDecision::Conflict, _) => {
                 self.metrics.pingback_conflicts.inc();
-                self.metrics.dead_letters_added.with_label_values(&[PINGBACK_SOURCE, CONFLICT]).inc();
+                self.buried(CONFLICT, effect.buried);
             }
         }
     }
@@ -200,7 +202,7 @@ impl Committed {
 
     /// What the API said of a task is on disk.
     pub(super) fn polled(&self, effect: PollEffect) {
-        let PollEffect { decision, stored, outcome } = effect;
+        let PollEffect { decision, stored, outcome, buried } = effect;
         let Some(task) = stored else { return };
         let account = task.account.as_deref().unwrap_or(UNKNOWN_ACCOUNT);
         let (outcome, source, at) = match (decision, &task.claim) {
@@ -208,13 +210,13 @@ impl Committed {
             (PollDecision::Finish | PollDecision::Contradict, _) => (outcome, Source::Poll, self.clock.now()),
             _ => {
                 if decision == PollDecision::Forged {
-                    self.forged();
+                    self.forged(buried);
                 }
                 return;
             }
         };
         if decision == PollDecision::Contradict {
-            self.forged();
+            self.forged(buried);
         }
         if decision != PollDecision::Confirm && outcome.error() != Some(error_code::TIMEOUT) {
             self.metrics.fallback_recovered.with_label_values(&[account]).inc();
@@ -232,9 +234,14 @@ impl Committed {
     }
 
     /// A pingback was made up.
-    fn forged(&self) {
+    fn forged(&self, buried: bool) {
         self.metrics.pingbacks_rejected.with_label_values(&["forged"]).inc();
-        self.metrics.dead_letters_added.with_label_values(&[PINGBACK_SOURCE, FORGED]).inc();
+        self.buried(FORGED, buried);
+    }
+
+    /// The same said twice of a task is one dead letter.
+    fn buried(&self, reason: &str, buried: bool) {
+        self.metrics.dead_letters_added.with_label_values(&[PINGBACK_SOURCE, reason]).inc_by(u64::from(buried));
     }
 
     fn count_end(&self, end: End<'_>) {

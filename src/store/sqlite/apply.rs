@@ -109,7 +109,7 @@ impl<'a> Transaction<'a> {
         let stored = find(self.connection, &pingback.id)?;
         let task = stored.as_ref().map(|stored| &stored.task);
         let decision = decide_result(task, &pingback.outcome, pingback.verify);
-        let mut was_expected = false;
+        let (mut was_expected, mut buried) = (false, false);
         match (decision, &stored) {
             (ResultDecision::Finish, Some(stored)) => {
                 was_expected = stored.pingback_due;
@@ -118,10 +118,10 @@ impl<'a> Transaction<'a> {
             }
             (ResultDecision::KeepEarly, _) => self.insert_early(pingback)?,
             (ResultDecision::KeepUnconfirmed, _) => self.insert_unconfirmed(pingback)?,
-            (ResultDecision::Conflict, _) => self.bury_pingback(CONFLICT, &pingback.id, &pingback.outcome)?,
+            (ResultDecision::Conflict, _) => buried = self.bury_pingback(CONFLICT, &pingback.id, &pingback.outcome)?,
             _ => {}
         }
-        Ok(ResultEffect { decision, stored: stored.map(|stored| stored.task), was_expected })
+        Ok(ResultEffect { decision, stored: stored.map(|stored| stored.task), was_expected, buried })
     }
 
     fn insert_early(&mut self, pingback: &Pingback) -> rusqlite::Result<()> {

@@ -41,6 +41,8 @@ pub(in crate::store) struct PollEffect {
     pub(in crate::store) stored: Option<Task>,
     /// How it ended, if it did.
     pub(in crate::store) outcome: Outcome,
+    /// Whether a pingback became a dead letter: not one that is there already.
+    pub(in crate::store) buried: bool,
 }
 
 impl Transaction<'_> {
@@ -105,6 +107,7 @@ impl Transaction<'_> {
             Polled::GivenUp => Outcome::Failed(TIMEOUT.into()),
         };
         let decision = decide_poll(stored.as_ref().map(|stored| &stored.task), &outcome);
+        let mut buried = false;
         if let Some(stored) = &stored {
             let (seq, task) = (stored.seq, &stored.task);
             match (decision, &task.claim) {
@@ -113,17 +116,17 @@ impl Transaction<'_> {
                     self.finish(seq, task, (&claim.outcome, claim.at, claim.source))?;
                 }
                 (PollDecision::Contradict, Some(claim)) => {
-                    self.bury_pingback(FORGED, id, &claim.outcome)?;
+                    buried = self.bury_pingback(FORGED, id, &claim.outcome)?;
                     self.finish(seq, task, (&outcome, self.now(), Source::Poll))?;
                 }
                 (PollDecision::Forged, Some(claim)) => {
-                    self.bury_pingback(FORGED, id, &claim.outcome)?;
+                    buried = self.bury_pingback(FORGED, id, &claim.outcome)?;
                     self.connection().prepare_cached("DELETE FROM tasks WHERE seq = ?1")?.execute([seq])?;
                 }
                 _ => {}
             }
         }
-        Ok(PollEffect { decision, stored: stored.map(|stored| stored.task), outcome })
+        Ok(PollEffect { decision, stored: stored.map(|stored| stored.task), outcome, buried })
     }
 
     /// Adds a row for each subscriber to a task that has ended.
@@ -147,8 +150,8 @@ impl Transaction<'_> {
         self.connection().prepare_cached("SELECT 1 FROM deliveries WHERE task_seq = ?1")?.exists([task])
     }
 
-    /// Keeps a pingback that is not believed, once for its task and reason.
-    pub(super) fn bury_pingback(&mut self, reason: &str, id: &TaskId, outcome: &Outcome) -> rusqlite::Result<()> {
+    /// Keeps a pingback that is not believed, once for its task and reason; `false` when it is there already.
+    pub(super) fn bury_pingback(&mut self, reason: &str, id: &TaskId, outcome: &Outcome) -> rusqlite::Result<bool> {
         let (_, code, error) = columns(outcome);
         let payload = serde_json::json!({ "id": id.as_str(), "code": code, "error": error }).to_string();
         let mut bury = self.connection().prepare_cached(
@@ -156,10 +159,11 @@ impl Transaction<'_> {
              VALUES (?1, ?2, ?3, 0, 'pingback', ?4, ?5)",
         )?;
         let now = self.now().as_millisecond();
-        if bury.execute(params![PINGBACK_SOURCE, reason, now, id.as_str(), payload])? > 0 {
+        let buried = bury.execute(params![PINGBACK_SOURCE, reason, now, id.as_str(), payload])? > 0;
+        if buried {
             self.add_dead(PINGBACK_SOURCE, 1);
         }
-        Ok(())
+        Ok(buried)
     }
 }
 
