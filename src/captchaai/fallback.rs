@@ -40,11 +40,14 @@ pub struct FallbackPoller {
 }
 
 /// What became of one question.
+#[derive(Debug)]
 enum Answered {
     /// The task goes on.
     Waits,
     Ended(Outcome),
     Failed(ApiError),
+    /// Nobody knows the task, and an account whose key is refused was not asked.
+    Unknown,
 }
 
 impl FallbackPoller {
@@ -104,9 +107,10 @@ impl FallbackPoller {
                     self.give_up_if_old(due).await?;
                 }
                 Answered::Failed(error) => {
-                    self.give_up_if_old(due).await?;
+                    self.give_up_unheard(due).await?;
                     failures.push(error);
                 }
+                Answered::Unknown => self.give_up_unheard(due).await?,
             }
         }
         match failures.iter().find(|error| error.slows_down()) {
@@ -115,6 +119,12 @@ impl FallbackPoller {
             None => {}
         }
         Ok(wait)
+    }
+
+    /// A result that waits to be confirmed is not made up because nobody answers; it is asked for until
+    /// somebody does, or until it is as old as the store keeps what waits.
+    async fn give_up_unheard(&self, due: &DuePoll) -> Result<(), StoreError> {
+        if due.is_claim { Ok(()) } else { self.give_up_if_old(due).await }
     }
 
     async fn give_up_if_old(&self, due: &DuePoll) -> Result<(), StoreError> {
@@ -127,20 +137,23 @@ impl FallbackPoller {
 
     /// Asks one account after the other until one knows the task.
     async fn ask(&self, accounts: &[&Account], due: &DuePoll) -> Answered {
-        let mut last = Answered::Waits;
-        for (position, account) in accounts.iter().enumerate() {
-            let is_last = position + 1 == accounts.len();
+        let (mut unknown, mut failed) = (Answered::Waits, None);
+        for account in accounts {
             match self.ask_one(account, due).await {
                 Ok(TaskAnswer::NotReady) => return Answered::Waits,
-                Ok(TaskAnswer::Ended(Outcome::Failed(code))) if !is_last && is_unknown(&code) => {}
-                Ok(TaskAnswer::Ended(outcome)) => last = Answered::Ended(outcome),
-                Err(error) => last = Answered::Failed(error),
-            }
-            if matches!(last, Answered::Ended(_)) {
-                return last;
+                Ok(TaskAnswer::Ended(Outcome::Failed(code))) if is_unknown(&code) => {
+                    unknown = Answered::Ended(Outcome::Failed(code));
+                }
+                Ok(TaskAnswer::Ended(outcome)) => return Answered::Ended(outcome),
+                Err(error) => failed = Some(error),
             }
         }
-        last
+        // Whoever did not answer, or was not asked, may be the one who knows it.
+        match failed {
+            Some(error) => Answered::Failed(error),
+            None if accounts.len() < self.accounts.len() => Answered::Unknown,
+            None => unknown,
+        }
     }
 
     async fn ask_one(&self, account: &Account, due: &DuePoll) -> Result<TaskAnswer, ApiError> {

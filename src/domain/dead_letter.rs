@@ -37,6 +37,8 @@ pub struct Retried {
 pub const NOT_CONFIGURED: &str = "its destination is not configured; configure it again, or discard the letter";
 /// The first result stays.
 pub const HAS_ENDED: &str = "its task has another result already, which stays; discard the letter";
+/// The API is asked, which says more than the letter.
+pub const IS_PENDING: &str = "its task is pending, and CaptchaAI is asked for its result; try again when it has ended";
 /// Its content is in a file.
 pub const IN_A_FILE: &str = "it could not be read; look at the file that its payload names, then discard the letter";
 

@@ -202,6 +202,8 @@ pub struct Consequences {
     pub calls: Vec<Call>,
     /// What others have to be told.
     pub new: Vec<NewDelivery>,
+    /// What is known of the destination from now on, kept together with who has to be told of it.
+    pub state: Option<Box<DestinationState>>,
 }
 
 /// What is known of a destination across restarts.

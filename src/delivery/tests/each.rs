@@ -87,12 +87,12 @@ async fn a_subscriber_that_is_down_is_left_alone_and_probed() {
     let mut worker = worker(&fixture);
     results(&fixture, 0..12).await;
     fixture.fake.answers((0..9).map(|_| retry()));
-    assert_eq!(work(&mut worker).await, Duration::from_secs(16), "after four and four failures");
+    assert_eq!(work(&mut worker).await, Duration::from_secs(2), "what failed at one time is one sign");
     assert_eq!(fixture.fake.requests().len(), 8);
-    fixture.pass(Duration::from_secs(16));
-    assert_eq!(work(&mut worker).await, Duration::from_secs(32));
+    fixture.pass(Duration::from_secs(2));
+    assert_eq!(work(&mut worker).await, Duration::from_secs(4));
     assert_eq!(fixture.fake.requests().len(), 1, "a probe goes alone");
-    fixture.pass(Duration::from_secs(32));
+    fixture.pass(Duration::from_secs(4));
     work(&mut worker).await;
     fixture.pass(Duration::from_mins(1));
     work(&mut worker).await;

@@ -17,7 +17,7 @@ impl<N: Notifier> Worker<N> {
         for work in works {
             match self.request(&work) {
                 Ok(request) => requests.push((work, request)),
-                Err(ended) => settlements.push(settled(&work, ended)),
+                Err(ended) => settlements.push(settled(&work, *ended)),
             }
         }
         if self.breaker.is_probing() && requests.len() > 1 {
@@ -27,8 +27,10 @@ impl<N: Notifier> Worker<N> {
             }
         }
         let sent = join_all(requests.iter().map(|(_, request)| self.send(request))).await;
+        let mut is_said = self.is_unusable();
         for ((work, _), sent) in requests.iter().zip(sent) {
-            let ended = self.ended(work, sent).await?;
+            let ended = self.ended(work, sent, is_said);
+            is_said |= ended.1.state.is_some();
             settlements.push(settled(work, ended));
         }
         self.settle(settlements).await?;
@@ -36,29 +38,30 @@ impl<N: Notifier> Worker<N> {
     }
 
     /// The request of a row, or how it ends without one.
-    fn request(&self, work: &Work) -> Result<N::Request, Ended> {
+    fn request(&self, work: &Work) -> Result<N::Request, Box<Ended>> {
         let now = self.shared.clock.now();
         let context = Context { now, calls: &[], no_credit_until: None };
         let Step::Send(request) = self.notifier.next(&work.job, &context) else {
-            return Err((Outcome::Done, Consequences::default()));
+            return Err(Box::new((Outcome::Done, Consequences::default())));
         };
         if is_expired(work.job.state_at, now, self.max_age) {
-            return Err(self.give_up(work, expired(None)));
+            return Err(Box::new(self.give_up(work, expired(None))));
         }
         if self.is_unusable() {
-            return Err((later(now, UNUSABLE_LOOK, UNUSED), Consequences::default()));
+            return Err(Box::new((later(now, UNUSABLE_LOOK, UNUSED), Consequences::default())));
         }
         Ok(request)
     }
 
-    async fn ended(&mut self, work: &Work, sent: Result<Receipt, SendError>) -> Result<Ended, StoreError> {
+    /// `is_said` says whether people hear already that the destination refuses us.
+    fn ended(&mut self, work: &Work, sent: Result<Receipt, SendError>, is_said: bool) -> Ended {
         let now = self.shared.clock.now();
         match sent {
             Ok(_) => {
                 self.breaker.succeeded();
                 self.recovered();
                 self.observe_delivered(work);
-                Ok((Outcome::Done, Consequences::default()))
+                (Outcome::Done, Consequences::default())
             }
             Err(error) => {
                 match &error {
@@ -66,10 +69,10 @@ impl<N: Notifier> Worker<N> {
                     _ => self.breaker.failed(now),
                 }
                 // Said once, not for each of many rows.
-                if matches!(error, SendError::Unusable { .. }) && self.is_unusable() {
-                    return Ok((later(now, UNUSABLE_LOOK, UNUSED), Consequences::default()));
+                if matches!(error, SendError::Unusable { .. }) && is_said {
+                    return (later(now, UNUSABLE_LOOK, UNUSED), Consequences::default());
                 }
-                self.failed(&error, work).await
+                self.failed(&error, work)
             }
         }
     }

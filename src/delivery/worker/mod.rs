@@ -191,6 +191,12 @@ impl<N: Notifier> Worker<N> {
         Ok(())
     }
 
+    /// What is known of the destination, to be changed.
+    fn known(&self) -> DestinationState {
+        let known = self.state.clone().unwrap_or_default();
+        DestinationState { fingerprint: self.fingerprint.clone(), ..known }
+    }
+
     fn is_unusable(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.unusable.is_some())
     }
@@ -239,7 +245,7 @@ impl<N: Notifier> Worker<N> {
                     consequences.told = Some(work.job.told.clone());
                 }
                 Err(error) => {
-                    let (outcome, more) = self.failed(&error, &work).await?;
+                    let (outcome, more) = self.failed(&error, &work);
                     merge(&mut consequences, more);
                     if matches!(error, SendError::Ambiguous { .. }) {
                         consequences.calls.extend(self.doubtful_calls(&work, &request, &outcome));
@@ -304,7 +310,7 @@ impl<N: Notifier> Worker<N> {
                     for (position, work) in works.iter().enumerate() {
                         // The first tells of the trouble for all of them.
                         let ended = if position == 0 {
-                            self.failed(&error, work).await?
+                            self.failed(&error, work)
                         } else {
                             (outcome(&error, self.attempt(work)), Consequences::default())
                         };
@@ -357,7 +363,7 @@ impl<N: Notifier> Worker<N> {
         consequences.told = Some(job.told.clone());
     }
 
-    async fn bury_unreadable(&self, claimed: &Claimed) -> Result<(), StoreError> {
+    async fn bury_unreadable(&mut self, claimed: &Claimed) -> Result<(), StoreError> {
         error!(destination = self.destination, row = claimed.seq, "the outbox holds something that cannot be read");
         let outcome = Outcome::Dead {
             reason: crate::domain::delivery::REFUSED,
@@ -367,11 +373,11 @@ impl<N: Notifier> Worker<N> {
         self.settle(vec![(settlement, Consequences::default())]).await
     }
 
-    async fn progress(&self, work: &Work, consequences: Consequences) -> Result<(), StoreError> {
+    async fn progress(&mut self, work: &Work, consequences: Consequences) -> Result<(), StoreError> {
         self.settle(vec![settled(work, (Outcome::Progress, consequences))]).await
     }
 
-    async fn end(&self, work: &Work, outcome: Outcome, consequences: Consequences) -> Result<Next, StoreError> {
+    async fn end(&mut self, work: &Work, outcome: Outcome, consequences: Consequences) -> Result<Next, StoreError> {
         if outcome == Outcome::Done {
             self.observe_delivered(work);
         }
@@ -381,7 +387,7 @@ impl<N: Notifier> Worker<N> {
 
     /// Writes down what became of rows. While the store fails this is tried again: what was sent must not
     /// be sent twice if that can be helped.
-    async fn settle(&self, settlements: Vec<(Settlement, Consequences)>) -> Result<(), StoreError> {
+    async fn settle(&mut self, settlements: Vec<(Settlement, Consequences)>) -> Result<(), StoreError> {
         const TRIES: usize = 5;
         let buried: Vec<_> = settlements.iter().map(|(settlement, _)| dead_reason(&settlement.outcome)).collect();
         let mut tries = 0;
@@ -393,6 +399,11 @@ impl<N: Notifier> Worker<N> {
             }
             tokio::time::sleep(STORE_PAUSE).await;
         };
+        // Believed only now: what is not on disk was told to nobody.
+        let states = written.iter().zip(settlements).filter(|(written, _)| **written);
+        if let Some(state) = states.filter_map(|(_, (_, consequences))| consequences.state).next_back() {
+            self.state = Some(*state);
+        }
         for reason in written.iter().zip(buried).filter(|(written, _)| **written).filter_map(|(_, reason)| reason) {
             self.shared.metrics.dead_letters_added.with_label_values(&[&*self.destination, reason]).inc();
         }
@@ -452,6 +463,7 @@ fn merge(consequences: &mut Consequences, more: Consequences) {
     }
     consequences.calls.extend(more.calls);
     consequences.new.extend(more.new);
+    consequences.state = more.state.or(consequences.state.take());
 }
 
 fn dead_reason(outcome: &Outcome) -> Option<&'static str> {

@@ -7,7 +7,6 @@ use crate::delivery::decision::outcome;
 use crate::domain::delivery::{Call, Consequences, DestinationState, Kind, NewContent, NewDelivery, Outcome, after};
 use crate::domain::notice::Notice;
 use crate::notify::{Job, Notifier, SendError};
-use crate::store::StoreError;
 
 impl<N: Notifier> Worker<N> {
     /// Counts a call that is not made, and lets people know.
@@ -25,7 +24,7 @@ impl<N: Notifier> Worker<N> {
     }
 
     /// A request failed: what that means for the row, for the destination and for others.
-    pub(super) async fn failed(&mut self, error: &SendError, work: &Work) -> Result<Ended, StoreError> {
+    pub(super) fn failed(&mut self, error: &SendError, work: &Work) -> Ended {
         let outcome = outcome(error, self.attempt(work));
         // Whatever is not simply tried again is told below, each in its own words.
         let is_tried_again = matches!(error, SendError::Retry { .. } | SendError::Ambiguous { .. })
@@ -36,28 +35,27 @@ impl<N: Notifier> Worker<N> {
         }
         match error {
             SendError::Unusable { why } => {
-                let state = self.state.clone().unwrap_or_default();
-                self.save_state(DestinationState { unusable: Some(why.clone()), ..state }).await?;
+                let state = DestinationState { unusable: Some(why.clone()), ..self.known() };
                 error!(destination = self.destination, why, "refuses us: not used until its configuration changes");
                 let notice = Notice::Unusable { destination: self.destination.clone(), why: why.clone() };
                 let told = if self.peers.messages.is_empty() { &self.peers.phones } else { &self.peers.messages };
-                Ok((outcome, Consequences { new: messages(told, &notice), ..Consequences::default() }))
+                let new = messages(told, &notice);
+                (outcome, Consequences { new, state: Some(Box::new(state)), ..Consequences::default() })
             }
             SendError::NoCredit => {
-                let state = self.state.clone().unwrap_or_default();
                 let until = after(self.shared.clock.now(), NO_CREDIT);
-                self.save_state(DestinationState { no_credit_until: Some(until), ..state }).await?;
+                let state = DestinationState { no_credit_until: Some(until), ..self.known() };
                 error!(destination = self.destination, "no credit is left: nobody is called for an hour");
                 let notice = Notice::NoCredit { destination: self.destination.clone() };
-                let mut consequences =
-                    Consequences { new: messages(&self.peers.messages, &notice), ..Consequences::default() };
+                let new = messages(&self.peers.messages, &notice);
+                let mut consequences = Consequences { new, state: Some(Box::new(state)), ..Consequences::default() };
                 // Nobody was called, so that the next repetition of the group asks for a call again.
                 self.suppressed("no_credit", true, &work.job, &mut consequences);
                 consequences.told = Some(work.job.told.clone());
-                Ok((Outcome::Done, consequences))
+                (Outcome::Done, consequences)
             }
-            _ if matches!(outcome, Outcome::Dead { .. }) => Ok(self.give_up(work, outcome)),
-            _ => Ok((outcome, Consequences::default())),
+            _ if matches!(outcome, Outcome::Dead { .. }) => self.give_up(work, outcome),
+            _ => (outcome, Consequences::default()),
         }
     }
 

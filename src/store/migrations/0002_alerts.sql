@@ -1,7 +1,8 @@
 -- Alert groups as they were last heard, and the outbox. Times are Unix milliseconds in UTC.
 
+-- A number is never used again: a lease, a letter or a page may still name a row that is gone.
 CREATE TABLE alert_groups (
-    seq             INTEGER PRIMARY KEY,
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
     receiver        TEXT NOT NULL,
     key             TEXT NOT NULL,
     -- Rises with each notification that is not a repetition.
@@ -34,7 +35,7 @@ CREATE TABLE destinations (
 ) STRICT;
 
 CREATE TABLE deliveries (
-    seq         INTEGER PRIMARY KEY,
+    seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     destination TEXT NOT NULL,
     kind        TEXT NOT NULL CHECK (kind IN ('group', 'escalation', 'notice', 'result')),
     -- What it is about; newer content of the same replaces older that still waits.
@@ -83,7 +84,7 @@ CREATE TABLE calls (
 CREATE INDEX calls_recent ON calls (destination, at);
 
 CREATE TABLE dead_letters (
-    seq        INTEGER PRIMARY KEY,
+    seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     source     TEXT NOT NULL,
     reason     TEXT NOT NULL,
     added_at   INTEGER NOT NULL,
@@ -93,13 +94,13 @@ CREATE TABLE dead_letters (
     -- What it is about, as in deliveries.
     subject    TEXT NOT NULL,
     group_seq  INTEGER,
-    -- How often it was tried again by itself.
-    replays    INTEGER NOT NULL DEFAULT 0,
     payload    TEXT NOT NULL
 ) STRICT;
 
 CREATE INDEX dead_letters_oldest ON dead_letters (source, added_at);
-CREATE UNIQUE INDEX dead_letters_subject ON dead_letters (source, reason, subject);
+CREATE UNIQUE INDEX dead_letters_subject ON dead_letters (source, reason, subject) WHERE kind <> 'pingback';
+-- Pingbacks that contradict each other are worth a look, each of them.
+CREATE UNIQUE INDEX dead_letters_pingback ON dead_letters (subject, reason, payload) WHERE kind = 'pingback';
 
 CREATE TABLE watchdog (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),

@@ -118,7 +118,7 @@ impl<'a> Transaction<'a> {
             }
             (ResultDecision::KeepEarly, _) => self.insert_early(pingback)?,
             (ResultDecision::KeepUnconfirmed, _) => self.insert_unconfirmed(pingback)?,
-            (ResultDecision::Conflict, _) => buried = self.bury_pingback(CONFLICT, &pingback.id, &pingback.outcome)?,
+            (ResultDecision::Conflict, _) => buried = self.bury_pingback(CONFLICT, &pingback.into())?,
             _ => {}
         }
         Ok(ResultEffect { decision, stored: stored.map(|stored| stored.task), was_expected, buried })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
@@ -9,7 +10,9 @@ use super::Readers;
 use super::apply::Transaction;
 use super::outbox::Enqueue;
 use super::rows::{column, find, optional_time};
-use crate::domain::dead_letter::{DeadLetter, HAS_ENDED, IN_A_FILE, NOT_CONFIGURED, Retried, without_codes};
+use crate::domain::dead_letter::{
+    DeadLetter, HAS_ENDED, IN_A_FILE, IS_PENDING, NOT_CONFIGURED, Retried, without_codes,
+};
 use crate::domain::delivery::{FORGED, Kind, PINGBACK_SOURCE, REMOVED, UNREADABLE};
 use crate::domain::task::{Outcome, Pingback, TaskId};
 use crate::store::StoreError;
@@ -113,17 +116,21 @@ impl Transaction<'_> {
             (None, error) => error.map(|error| Outcome::Failed(error.into())),
         };
         let (Some(id), Some(outcome)) = (TaskId::parse(&letter.subject), outcome) else { return Ok(Err(IN_A_FILE)) };
-        if letter.reason != FORGED || find(self.connection(), &id)?.is_some() {
-            return Ok(Err(HAS_ENDED));
+        match find(self.connection(), &id)? {
+            Some(stored) if stored.task.finish.is_none() => return Ok(Err(IS_PENDING)),
+            Some(_) => return Ok(Err(HAS_ENDED)),
+            None if letter.reason != FORGED => return Ok(Err(HAS_ENDED)),
+            None => {}
         }
         let received_at = self.now();
+        let submitted_at = payload["submitted_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
         self.insert_unconfirmed(&Pingback {
             id,
             outcome,
             received_at,
-            account: None,
-            captcha: "other".into(),
-            submitted_at: None,
+            account: payload["account"].as_str().map(Into::into),
+            captcha: payload["captcha"].as_str().unwrap_or("other").into(),
+            submitted_at,
             verify: true,
         })?;
         Ok(Ok(()))

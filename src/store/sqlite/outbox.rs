@@ -191,6 +191,9 @@ impl Transaction<'_> {
                 .prepare_cached("INSERT INTO calls (destination, subject, number, at) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![destination, call.subject, call.number, call.at.as_millisecond()])?;
         }
+        if let Some(state) = &consequences.state {
+            self.save_destination(&destination, state)?;
+        }
         for new in &consequences.new {
             self.enqueue_new(new)?;
         }
@@ -246,7 +249,7 @@ impl Transaction<'_> {
              SELECT d.destination, ?2, ?3, d.attempts + 1, ?4, d.kind, d.subject, d.group_seq,
                     coalesce({CONTENT}, '{{}}')
              FROM deliveries d LEFT JOIN alert_groups g ON g.seq = d.group_seq WHERE d.seq = ?1
-             ON CONFLICT (source, reason, subject) DO UPDATE SET
+             ON CONFLICT (source, reason, subject) WHERE kind <> 'pingback' DO UPDATE SET
                  added_at = excluded.added_at, attempts = excluded.attempts, last_error = excluded.last_error,
                  kind = excluded.kind, group_seq = excluded.group_seq, payload = excluded.payload"
         ))?;
@@ -259,7 +262,7 @@ impl Transaction<'_> {
     fn has_dead(&self, destination: &str, reason: &str, seq: i64) -> rusqlite::Result<bool> {
         let mut dead = self.connection().prepare_cached(
             "SELECT 1 FROM dead_letters WHERE source = ?1 AND reason = ?2
-             AND subject = (SELECT subject FROM deliveries WHERE seq = ?3)",
+             AND kind <> 'pingback' AND subject = (SELECT subject FROM deliveries WHERE seq = ?3)",
         )?;
         dead.exists(params![destination, reason, seq])
     }

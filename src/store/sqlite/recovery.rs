@@ -12,6 +12,7 @@ use super::rows::{find, optional_time};
 use crate::domain::delivery::{FORGED, Kind, PINGBACK_SOURCE};
 use crate::domain::error_code::TIMEOUT;
 use crate::domain::task::{Outcome, Pingback, PollDecision, Source, Task, TaskId, decide_poll};
+use crate::domain::time::format_timestamp;
 
 /// A task that the API has to be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct DuePoll {
     pub since: Timestamp,
     /// How often it was asked for, this time included.
     pub polls: u32,
+    /// Whether a pingback waits to be confirmed, and not a registered task for its result.
+    pub is_claim: bool,
 }
 
 /// What asking the API for a task brought.
@@ -86,7 +89,7 @@ impl Transaction<'_> {
         limit: usize,
     ) -> rusqlite::Result<Vec<(i64, DuePoll)>> {
         let mut select = self.connection().prepare_cached(&format!(
-            "SELECT seq, id, coalesce(submitted_at, created_at), polls FROM tasks
+            "SELECT seq, id, coalesce(submitted_at, created_at), polls, registered FROM tasks
              WHERE account IS ?1 AND {due} ORDER BY poll_at LIMIT ?3"
         ))?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -94,7 +97,8 @@ impl Transaction<'_> {
             let id = TaskId::parse(row.get_ref(1)?.as_str()?);
             let id = id.ok_or_else(|| rusqlite::Error::InvalidColumnName("tasks.id".to_owned()))?;
             let since = optional_time(row, 2)?.unwrap_or_default();
-            Ok((row.get(0)?, DuePoll { id, since, polls: row.get::<_, u32>(3)?.saturating_add(1) }))
+            let (polls, registered) = (row.get::<_, u32>(3)?, row.get::<_, bool>(4)?);
+            Ok((row.get(0)?, DuePoll { id, since, polls: polls.saturating_add(1), is_claim: !registered }))
         })?;
         rows.collect()
     }
@@ -116,11 +120,11 @@ impl Transaction<'_> {
                     self.finish(seq, task, (&claim.outcome, claim.at, claim.source))?;
                 }
                 (PollDecision::Contradict, Some(claim)) => {
-                    buried = self.bury_pingback(FORGED, id, &claim.outcome)?;
+                    buried = self.bury_pingback(FORGED, &said(task, &claim.outcome))?;
                     self.finish(seq, task, (&outcome, self.now(), Source::Poll))?;
                 }
                 (PollDecision::Forged, Some(claim)) => {
-                    buried = self.bury_pingback(FORGED, id, &claim.outcome)?;
+                    buried = self.bury_pingback(FORGED, &said(task, &claim.outcome))?;
                     self.connection().prepare_cached("DELETE FROM tasks WHERE seq = ?1")?.execute([seq])?;
                 }
                 _ => {}
@@ -150,10 +154,15 @@ impl Transaction<'_> {
         self.connection().prepare_cached("SELECT 1 FROM deliveries WHERE task_seq = ?1")?.exists([task])
     }
 
-    /// Keeps a pingback that is not believed, once for its task and reason; `false` when it is there already.
-    pub(super) fn bury_pingback(&mut self, reason: &str, id: &TaskId, outcome: &Outcome) -> rusqlite::Result<bool> {
+    /// Keeps a pingback that is not believed, once for all that it says; `false` when it is there already.
+    pub(super) fn bury_pingback(&mut self, reason: &str, said: &Said<'_>) -> rusqlite::Result<bool> {
+        let Said { id, outcome, account, captcha, submitted_at } = said;
         let (_, code, error) = columns(outcome);
-        let payload = serde_json::json!({ "id": id.as_str(), "code": code, "error": error }).to_string();
+        let payload = serde_json::json!({
+            "id": id.as_str(), "code": code, "error": error, "account": account, "captcha": captcha,
+            "submitted_at": submitted_at.map(format_timestamp),
+        });
+        let payload = payload.to_string();
         let mut bury = self.connection().prepare_cached(
             "INSERT OR IGNORE INTO dead_letters (source, reason, added_at, attempts, kind, subject, payload)
              VALUES (?1, ?2, ?3, 0, 'pingback', ?4, ?5)",
@@ -164,6 +173,27 @@ impl Transaction<'_> {
             self.add_dead(PINGBACK_SOURCE, 1);
         }
         Ok(buried)
+    }
+}
+
+/// What a pingback says of a task.
+pub(super) struct Said<'a> {
+    pub(super) id: &'a TaskId,
+    pub(super) outcome: &'a Outcome,
+    pub(super) account: Option<&'a str>,
+    pub(super) captcha: &'a str,
+    pub(super) submitted_at: Option<Timestamp>,
+}
+
+fn said<'a>(task: &'a Task, outcome: &'a Outcome) -> Said<'a> {
+    let Task { id, account, captcha, submitted_at, .. } = task;
+    Said { id, outcome, account: account.as_deref(), captcha, submitted_at: *submitted_at }
+}
+
+impl<'a> From<&'a Pingback> for Said<'a> {
+    fn from(pingback: &'a Pingback) -> Self {
+        let Pingback { id, outcome, account, captcha, submitted_at, .. } = pingback;
+        Said { id, outcome, account: account.as_deref(), captcha, submitted_at: *submitted_at }
     }
 }
 

@@ -217,6 +217,55 @@ async fn what_is_given_up_is_a_dead_letter() {
 }
 
 #[tokio::test]
+async fn what_a_destination_refuses_is_known_together_with_who_is_told_of_it() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    hear(&store, firing(&["A"])).await;
+    let claimed = claim_one(&store, "discord/ops").await;
+    let notice = Notice::Unusable { destination: "discord/ops".to_owned(), why: "status 404".to_owned() };
+    let refused = || Consequences {
+        new: vec![NewDelivery {
+            destination: "alertalk/oncall".to_owned(),
+            content: NewContent::Notice(notice.clone()),
+        }],
+        state: Some(Box::new(DestinationState { unusable: Some("status 404".to_owned()), ..Default::default() })),
+        ..Consequences::default()
+    };
+    let stale = Claimed { lease: claimed.lease - 1, ..claimed.clone() };
+    let unusable = async || {
+        let backlogs = store.backlogs().await.unwrap();
+        backlogs.into_iter().find(|backlog| backlog.destination == "discord/ops").unwrap().state.unusable
+    };
+    assert!(!settle_with(&store, &stale, Outcome::Done, refused()).await);
+    assert_eq!((unusable().await, pending(&store, "alertalk/oncall").await), (None, (1, 0)));
+    assert!(settle_with(&store, &claimed, Outcome::Done, refused()).await);
+    assert_eq!((unusable().await.as_deref(), pending(&store, "alertalk/oncall").await), (Some("status 404"), (2, 0)));
+}
+
+#[tokio::test]
+async fn a_number_is_not_used_again() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    hear(&store, firing(&["A"])).await;
+    let first = claim_one(&store, "alertalk/oncall").await;
+    assert!(settle(&store, &first, Outcome::Done).await);
+    let mut other = firing(&["B"]);
+    other.key.push_str("/b");
+    hear(&store, other).await;
+    let second = claim_one(&store, "alertalk/oncall").await;
+    assert!(!settle(&store, &first, Outcome::Done).await, "who settles twice must not settle another's row");
+    let dead = Outcome::Dead { reason: "refused", error: "status 400".to_owned() };
+    assert!(settle(&store, &second, dead.clone()).await);
+    let letter = async || store.dead_letters(0, 10).await.unwrap().pop().unwrap().id;
+    let buried = letter().await;
+    store.retry_dead_letter(buried, vec!["alertalk/oncall".to_owned()]).await.unwrap();
+    let again = claim_one(&store, "alertalk/oncall").await;
+    assert_eq!(names(&again), [("B".to_owned(), true)]);
+    assert!(settle(&store, &again, dead).await);
+    assert_ne!(letter().await, buried, "a second click must not hit another letter");
+}
+
+#[tokio::test]
 async fn notices_do_not_replace_each_other() {
     let fixture = Fixture::new();
     let store = fixture.open();

@@ -136,27 +136,76 @@ async fn what_never_comes_is_given_up_by_age_and_not_because_the_date_jumps() {
     assert_eq!(asked(&bench), 3);
 }
 
-#[tokio::test]
-async fn a_task_of_no_known_account_is_looked_for_in_all() {
-    let bench = Bench::new().await;
-    let other = start(Odds::NONE).await;
+/// A pingback that is not confirmed yet.
+async fn claim(bench: &Bench, account: Option<&str>) {
     let pingback = Pingback {
         id: id("1"),
         outcome: Outcome::from_code("code"),
         received_at: at(0),
-        account: None,
+        account: account.map(Into::into),
         captcha: "other".into(),
         submitted_at: None,
         verify: true,
     };
     bench.shared.store.keep_pingback(pingback, Instant::now()).await.unwrap();
-    answers(&bench, &["ERROR_WRONG_CAPTCHA_ID"]);
-    other.script(Action::Get, &Fault::Answer(SOLVED.to_owned()), 1);
+}
+
+async fn second_account(bench: &Bench) -> (SimulatedCaptchaAi, FallbackPoller) {
+    let other = start(Odds::NONE).await;
     let second = Account { name: "second".into(), ..account(&other) };
     let accounts = vec![account(&bench.service), second];
     let turns = Arc::new(Semaphore::new(16));
-    let shared = bench.shared.clone();
-    FallbackPoller::of_unknown(accounts, Fallback::default(), turns, shared).step().await.unwrap();
+    let poller = FallbackPoller::of_unknown(accounts, Fallback::default(), turns, bench.shared.clone());
+    (other, poller)
+}
+
+#[tokio::test]
+async fn a_task_of_no_known_account_is_looked_for_in_all() {
+    let bench = Bench::new().await;
+    claim(&bench, None).await;
+    let (other, mut poller) = second_account(&bench).await;
+    answers(&bench, &["ERROR_WRONG_CAPTCHA_ID"]);
+    other.script(Action::Get, &Fault::Answer(SOLVED.to_owned()), 1);
+    poller.step().await.unwrap();
     assert_eq!((asked(&bench), other.counts().result_requests), (1, 1));
+    assert_eq!(finish(&bench, "1").await.unwrap().source, Source::Pingback);
+}
+
+#[tokio::test]
+async fn nothing_is_made_up_because_the_account_that_knows_it_does_not_answer() {
+    for silent in ["<html>", "ERROR_WRONG_USER_KEY"] {
+        let bench = Bench::new().await;
+        claim(&bench, None).await;
+        let (other, mut poller) = second_account(&bench).await;
+        other.script(Action::Get, &Fault::Answer("ERROR_WRONG_CAPTCHA_ID".to_owned()), 100);
+        bench.service.script(Action::Get, &Fault::Answer(silent.to_owned()), 100);
+        for _ in 0..20 {
+            bench.pass(60);
+            poller.step().await.unwrap();
+        }
+        let kept = bench.shared.store.task(&id("1")).await.unwrap();
+        assert!(kept.is_some_and(|task| task.claim.is_some()), "{silent}");
+        assert!(other.counts().result_requests >= 10, "{silent}: {:?}", other.counts());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_made_up_because_the_api_is_down_and_what_waits_for_a_result_is_given_up() {
+    let bench = Bench::new().await;
+    register(&bench, &["2"]).await;
+    claim(&bench, Some("main")).await;
+    let mut poller = poller(&bench);
+    bench.service.script(Action::Get, &Fault::Answer("<html>".to_owned()), 40);
+    for _ in 0..20 {
+        bench.pass(60);
+        poller.step().await.unwrap();
+    }
+    assert_eq!(finish(&bench, "2").await.unwrap().outcome.error(), Some(TIMEOUT));
+    assert!(bench.shared.store.task(&id("1")).await.unwrap().is_some_and(|task| task.claim.is_some()));
+    bench.service.script(Action::Get, &Fault::Answer(SOLVED.to_owned()), 100);
+    for _ in 0..40 {
+        bench.pass(60);
+        poller.step().await.unwrap();
+    }
     assert_eq!(finish(&bench, "1").await.unwrap().source, Source::Pingback);
 }
