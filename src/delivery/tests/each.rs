@@ -37,7 +37,8 @@ fn worker(fixture: &Fixture) -> Worker<Many> {
     fixture.shared.store.set_rules(rules);
     let (rng, shared) = (fastrand::Rng::with_seed(7), fixture.shared.clone());
     let age = Duration::from_mins(2);
-    Worker::new(Many(fixture.fake.clone()), WORKERS.to_owned(), "f".to_owned(), age, Peers::default(), shared, rng)
+    let peers = fixture.peers.clone();
+    Worker::new(Many(fixture.fake.clone()), WORKERS.to_owned(), "f".to_owned(), age, peers, shared, rng)
 }
 
 async fn results(fixture: &Fixture, ids: std::ops::Range<usize>) {
@@ -115,7 +116,8 @@ async fn stale_results_are_dead_letters_and_nobody_is_woken_for_them() {
 
 #[tokio::test]
 async fn one_that_is_gone_is_told_nothing_more() {
-    let fixture = Fixture::new();
+    let mut fixture = Fixture::new();
+    fixture.peers.messages = vec!["discord/other".to_owned()];
     let mut worker = worker(&fixture);
     results(&fixture, 0..4).await;
     let gone = || SendError::Unusable { why: "status 410 Gone".to_owned() };
@@ -125,4 +127,5 @@ async fn one_that_is_gone_is_told_nothing_more() {
     work(&mut worker).await;
     assert_eq!(fixture.fake.requests().len(), 4);
     assert_eq!(fixture.left(WORKERS).await, (4, 0));
+    assert_eq!(fixture.left("discord/other").await, (1, 0), "said once");
 }

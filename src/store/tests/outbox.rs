@@ -247,6 +247,8 @@ async fn a_number_is_not_used_again() {
     let fixture = Fixture::new();
     let store = fixture.open();
     hear(&store, firing(&["A"])).await;
+    let discord = claim_one(&store, "discord/ops").await;
+    assert!(settle(&store, &discord, Outcome::Done).await);
     let first = claim_one(&store, "alertalk/oncall").await;
     assert!(settle(&store, &first, Outcome::Done).await);
     let mut other = firing(&["B"]);

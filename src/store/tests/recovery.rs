@@ -1,6 +1,7 @@
 //! Tasks whose pingback did not come, pingbacks that nobody registered, and who gets the results.
 
 use super::*;
+use crate::domain::dead_letter::{HAS_ENDED, IS_PENDING};
 use crate::domain::delivery::{Consequences, Kind, Outcome as Delivered, Settlement};
 use crate::domain::fallback::Fallback;
 use crate::domain::task::{PollDecision, TaskResult};
@@ -197,4 +198,44 @@ async fn other_rules_hold_from_now_on() {
     assert_eq!(due(&store).await.len(), 1);
     keep(&store, fixture.pingback("1", "code")).await;
     assert_eq!(results(&store).await, []);
+}
+
+#[tokio::test]
+async fn a_pingback_that_is_tried_again_is_what_it_was() {
+    let fixture = Fixture::new();
+    let store = subscribed(&fixture);
+    let submitted_at = fixture.clock.now();
+    fixture.pass(Duration::from_secs(3));
+    let said = Pingback {
+        account: Some("main".into()),
+        captcha: "turnstile".into(),
+        submitted_at: Some(submitted_at),
+        verify: true,
+        ..fixture.pingback("1", "code")
+    };
+    keep(&store, said).await;
+    store.polled(id("1"), Polled::GivenUp).await.unwrap();
+    let letter = store.dead_letters(0, 1).await.unwrap().remove(0);
+    assert_eq!(store.retry_dead_letter(letter.id, vec![]).await.unwrap().sources, ["pingback"]);
+    let task = store.task(&id("1")).await.unwrap().unwrap();
+    assert_eq!(
+        (task.account.as_deref(), &*task.captcha, task.submitted_at),
+        (Some("main"), "turnstile", Some(submitted_at))
+    );
+    assert_eq!(task.claim.unwrap().outcome.code(), Some("code"));
+}
+
+#[tokio::test]
+async fn a_pingback_is_not_tried_again_while_its_task_is_asked_for() {
+    let fixture = Fixture::new();
+    let store = subscribed(&fixture);
+    unconfirmed(&fixture, &store, "1", "code").await;
+    store.polled(id("1"), Polled::GivenUp).await.unwrap();
+    let letter = store.dead_letters(0, 1).await.unwrap().remove(0).id;
+    let retry = async || store.retry_dead_letter(letter, vec![]).await.unwrap().refused;
+    register(&fixture, &store, &["1"]).await;
+    assert_eq!(retry().await, [IS_PENDING]);
+    store.polled(id("1"), solved("other")).await.unwrap();
+    assert_eq!(retry().await, [HAS_ENDED]);
+    assert_eq!(store.dead_letters(0, 1).await.unwrap().len(), 1, "and it is kept");
 }
