@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::harness::{Exporter, Setup, eventually, run};
 
 /// A small file system of its own; unmounted when dropped.
-struct SmallDisk {
-    path: PathBuf,
+pub(crate) struct SmallDisk {
+    pub(crate) path: PathBuf,
 }
 
 impl SmallDisk {
-    fn mount(path: PathBuf) -> Self {
+    pub(crate) fn mount(path: PathBuf) -> Self {
         fs::create_dir(&path).unwrap();
         let (mounted, output) =
             as_root(&["mount", "-t", "tmpfs", "-o", "size=4m,mode=1777", "tmpfs", path.to_str().unwrap()]);
@@ -23,7 +23,7 @@ impl SmallDisk {
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) -> PathBuf {
+    pub(crate) fn fill(&self) -> PathBuf {
         let path = self.path.join("ballast");
         let mut file = File::create(&path).unwrap();
         let block = [0_u8; 4096];

@@ -11,6 +11,7 @@ mod alerts;
 mod crash;
 mod demonstration;
 mod disk;
+mod faults;
 mod layers;
 mod malformed;
 mod pingbacks;
