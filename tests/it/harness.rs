@@ -203,8 +203,17 @@ pub(crate) fn sample(metrics: &str, series: &str) -> Option<f64> {
 }
 
 /// Looks again every few milliseconds until there is an answer; fails loudly when there is none.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// The same with more patience, for what waits on purpose.
+pub(crate) async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + patience;
     let mut ticks = tokio::time::interval(Duration::from_millis(20));
     while Instant::now() < until {
         if let Some(found) = look().await {

@@ -8,6 +8,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -15,10 +16,12 @@ use serde_json::{Value, json};
 use self::ledger::{Found, Ledger, check};
 use self::world::{Troubles, World};
 use crate::disk::SmallDisk;
-use crate::harness::{Exporter, Setup, eventually, sample};
+use crate::harness::{Exporter, Setup, eventually_within, sample};
 
 const ROUNDS: u64 = 3;
 const TASKS: usize = 40;
+/// The poller leaves an API that fails alone for up to two minutes, the delivery a subscriber for one.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A number from the environment, for whoever runs the tests longer or again.
 #[expect(clippy::disallowed_methods, reason = "how long it runs is for whoever runs the tests to say")]
@@ -42,7 +45,8 @@ async fn round(seed: u64) -> Vec<String> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let troubles = Troubles { api: rng.u8(10..60), subscriber: rng.u8(0..70) };
     let world = World::start(rng.fork(), troubles).await;
-    let mut setup = setup(&world);
+    // Some rounds are so short of time that results grow old.
+    let mut setup = setup(&world, [2, 60][rng.usize(..2)]);
     let disk = rng.bool().then(|| SmallDisk::mount(setup.folder.path().join("disk")));
     if let Some(disk) = &disk {
         let spill = setup.folder.path().join("spill");
@@ -78,19 +82,20 @@ async fn round(seed: u64) -> Vec<String> {
         }
     }
     ballast.and_then(emptied);
+    enough_has_gone_wrong(&exporter, &world).await;
     world.calm_down();
-    at_rest(&exporter).await;
+    at_rest(&exporter, &ledger).await;
     let found = look(&exporter, &world, &ledger).await;
     check(&ledger, &found)
 }
 
-fn setup(world: &World) -> Setup {
+fn setup(world: &World, max_age: u32) -> Setup {
     let mut setup = Setup::new();
     setup.accounts = String::new();
     setup.account("main", &world.api);
     setup.config = format!(
         "pingback: {{ unknown: verify }}\nfallback: {{ after: 1s, interval: 1s, give_up_after: 60s }}\n\
-         subscribers: [{{ name: workers, url: \"{}\", max_age: 60s }}]\n",
+         subscribers: [{{ name: workers, url: \"{}\", max_age: {max_age}s }}]\n",
         world.subscriber
     );
     setup
@@ -156,17 +161,41 @@ async fn is_taken(request: RequestBuilder) -> bool {
 const WAITING: [&str; 2] =
     [r#"captchaai_queue_tasks{account="main"}"#, r#"captchaai_deliveries_pending{destination="subscriber/workers"}"#];
 
-/// Nothing is pending any more, neither task nor delivery nor what has to be confirmed.
-async fn at_rest(exporter: &Exporter) {
-    let mut calm = 0;
-    eventually("rest", async || {
+/// Troubles that are met, at the API and at the subscriber, unless nothing is left that could meet them.
+const ENOUGH: usize = 8;
+
+async fn enough_has_gone_wrong(exporter: &Exporter, world: &World) {
+    eventually_within(PATIENCE, "troubles", async || {
         let (_, metrics) = exporter.get("/metrics").await;
-        let is_calm = WAITING.iter().all(|series| sample(&metrics, series) == Some(0.0));
-        calm = if is_calm { calm + 1 } else { 0 };
-        // What is confirmed only now makes a delivery of its own: calm has to last.
-        (calm > 100).then_some(())
+        let went_wrong = world.state.lock().unwrap().went_wrong;
+        let is_enough = |(series, count): (&&str, usize)| count >= ENOUGH || sample(&metrics, series) == Some(0.0);
+        WAITING.iter().zip(went_wrong).all(is_enough).then_some(())
     })
     .await;
+}
+
+/// Nothing is pending any more: no task, nothing that has to be confirmed, no delivery.
+async fn at_rest(exporter: &Exporter, ledger: &Ledger) {
+    let mut calm = 0;
+    eventually_within(PATIENCE, "rest", async || {
+        let (_, metrics) = exporter.get("/metrics").await;
+        let is_calm = WAITING.iter().all(|series| sample(&metrics, series) == Some(0.0));
+        calm = if is_calm && !is_any_pending(exporter, ledger).await { calm + 1 } else { 0 };
+        // What comes back from the spill folder comes a little later.
+        (calm > 40).then_some(())
+    })
+    .await;
+}
+
+/// What has to be confirmed is pending for whoever asks, and counted nowhere.
+async fn is_any_pending(exporter: &Exporter, ledger: &Ledger) -> bool {
+    let ids: BTreeSet<_> = ledger.acknowledged.iter().map(|(id, _)| id).collect();
+    for id in ids {
+        if exporter.get(&format!("/api/v1/tasks/{id}")).await.1.contains(r#""status":"pending""#) {
+            return true;
+        }
+    }
+    false
 }
 
 async fn look(exporter: &Exporter, world: &World, ledger: &Ledger) -> Found {

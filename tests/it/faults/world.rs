@@ -32,6 +32,8 @@ pub(super) struct Troubles {
 pub(super) struct State {
     pub(super) rng: fastrand::Rng,
     pub(super) troubles: Troubles,
+    /// How often things went wrong so far: at the API, at the subscriber.
+    pub(super) went_wrong: [usize; 2],
     /// What the API says of each task.
     pub(super) results: BTreeMap<String, String>,
     /// What the subscriber took, in order.
@@ -48,7 +50,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn start(rng: fastrand::Rng, troubles: Troubles) -> Self {
-        let state = State { rng, troubles, results: BTreeMap::new(), delivered: Vec::new() };
+        let state = State { rng, troubles, went_wrong: [0; 2], results: BTreeMap::new(), delivered: Vec::new() };
         let state = Arc::new(Mutex::new(state));
         let mut servers = JoinSet::new();
         let (asked, told) = (Arc::clone(&state), Arc::clone(&state));
@@ -87,13 +89,14 @@ fn answer(state: &Mutex<State>, RawQuery(query): RawQuery) -> Response {
     }
     let (trouble, result) = {
         let mut state = state.lock().unwrap();
-        let trouble = (state.rng.u8(..100) < state.troubles.api).then(|| state.rng.u8(..7));
+        let trouble = (state.rng.u8(..100) < state.troubles.api).then(|| state.rng.u8(..9));
+        state.went_wrong[0] += usize::from(trouble.is_some());
         (trouble, state.results.get(field("id").unwrap_or_default()).cloned())
     };
     match trouble {
         Some(0) => StatusCode::BAD_GATEWAY.into_response(),
         Some(1) => "<html>".into_response(),
-        Some(2) => "CAPCHA_NOT_READY".into_response(),
+        Some(2 | 6 | 7) => "CAPCHA_NOT_READY".into_response(),
         Some(3) => Body::from(vec![0xff; 1000]).into_response(),
         Some(4) => gzip_bomb(),
         // Longer than the program waits, and one byte after the other.
@@ -127,6 +130,7 @@ fn slow_drip() -> impl futures_util::Stream<Item = Result<&'static str, std::io:
 fn take(state: &Mutex<State>, body: &str) -> StatusCode {
     let mut state = state.lock().unwrap();
     if state.rng.u8(..100) < state.troubles.subscriber {
+        state.went_wrong[1] += 1;
         // Some of what is refused has been heard all the same.
         if state.rng.bool() {
             note(&mut state, body);
