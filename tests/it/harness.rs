@@ -26,6 +26,7 @@ pub(crate) struct Setup {
     pub(crate) accounts: String,
     pub(crate) storage: String,
     pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Setup {
@@ -33,7 +34,9 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let storage = format!("{{ url: \"sqlite:{0}/store.db\", spill_dir: \"{0}/spill\" }}", folder.path().display());
-        let mut setup = Self { folder, config: String::new(), accounts: String::new(), storage, arguments: Vec::new() };
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        let mut setup =
+            Self { folder, config: String::new(), accounts: String::new(), storage, arguments, environment };
         setup.account("main", "http://127.0.0.1:9");
         setup
     }
@@ -58,6 +61,7 @@ impl Setup {
         let mut command = Command::new(env!("CARGO_BIN_EXE_captchaai-exporter"));
         command.arg("--config.file").arg(self.write());
         command.args(["--web.listen-address", "127.0.0.1:0"]).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Exporter::spawn(command)
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! `FAULT_ROUNDS=50 FAULT_SEED=7 cargo test --test it -- faults` runs longer, or one round again.
 
+mod clock;
 mod ledger;
 mod world;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use self::clock::FakeClock;
 use self::ledger::{Found, Ledger, check};
 use self::world::{Troubles, World};
 use crate::disk::SmallDisk;
@@ -53,6 +55,7 @@ async fn round(seed: u64) -> Vec<String> {
         setup.storage =
             format!("{{ url: \"sqlite:{}/store.db\", spill_dir: \"{}\" }}", disk.path.display(), spill.display());
     }
+    let mut clock = rng.bool().then(|| FakeClock::of(&mut setup));
     let mut ledger = Ledger::default();
     let mut exporter = setup.start();
     let mut ballast = None;
@@ -62,6 +65,9 @@ async fn round(seed: u64) -> Vec<String> {
                 None => Some(disk.fill()),
                 Some(ballast) => emptied(ballast),
             };
+        }
+        if let Some(clock) = clock.as_mut().filter(|_| rng.u8(..100) < 10) {
+            clock.jump(&mut rng);
         }
         let life = Life::new(&mut rng, &format!("{seed}-{task}"), disk.is_some());
         world.produces(&life);
