@@ -81,6 +81,12 @@ impl Alert {
     pub fn rank(&self) -> Rank {
         Rank::of(self.severity())
     }
+
+    /// Whether it reports something that has happened, such as a summary of a day: its annotation `resolved` is
+    /// `silent`. It is told once, and its end means nothing.
+    pub fn is_report(&self) -> bool {
+        self.annotations.get("resolved").is_some_and(|text| text.trim() == "silent")
+    }
 }
 
 /// An alert group as a receiver last heard of it.
@@ -117,6 +123,11 @@ impl Group {
     /// Whether all is well again, for sure: nothing fires and nothing was left out.
     pub fn is_over(&self) -> bool {
         !self.firing && self.truncated == 0 && self.firing_alerts().next().is_none()
+    }
+
+    /// Whether all of it are reports, so that there is nothing to say when it is over.
+    pub fn is_report(&self) -> bool {
+        !self.alerts.is_empty() && self.alerts.iter().all(Alert::is_report)
     }
 
     /// The highest rank that fires; where nothing does, the highest of all.

@@ -1,5 +1,6 @@
 //! One alert as one box of a message.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,8 +15,18 @@ use crate::domain::alert::{Alert, Group, Rank};
 use crate::domain::time::{elapsed, format_timestamp};
 
 /// Annotations that are shown in their own way, or not at all; any other becomes a field.
-const SHOWN_ELSEWHERE: [&str; 9] =
-    ["summary", "description", "title", "fields", "color", "voice", "runbook_url", "dashboard_url", "message"];
+const SHOWN_ELSEWHERE: [&str; 10] = [
+    "summary",
+    "description",
+    "title",
+    "fields",
+    "color",
+    "voice",
+    "runbook_url",
+    "dashboard_url",
+    "message",
+    "resolved",
+];
 
 /// The longest value that stands beside others.
 const SHORT: usize = 40;
@@ -57,12 +68,15 @@ impl<'a> Scene<'a> {
 
     /// The alert as an embed, within all limits of one.
     pub(super) fn embed(&self, alert: &Alert) -> Embed {
+        let alert = &*without_end(alert);
         let phrases = self.phrases;
         let lasted = lasted(alert).map(|lasted| phrases.duration(lasted));
         let (title, description) = self.texts(alert, lasted.as_deref());
         let links = Links::of(alert, self.alertmanager);
         let mut own = Vec::new();
-        own.extend(Field::new(&phrases.severity, &line(alert.severity(), FIELD_VALUE), true));
+        if !names_severity(alert, phrases) {
+            own.extend(Field::new(&phrases.severity, &line(alert.severity(), FIELD_VALUE), true));
+        }
         own.extend(times(alert, lasted, phrases));
         own.extend(labels(alert, phrases));
         own.extend(links.field(phrases));
@@ -144,6 +158,20 @@ fn read_color(text: &str) -> Option<u32> {
 fn without_mark(title: &str) -> &str {
     let plain = title.trim_start_matches(|c: char| c.is_whitespace() || !c.is_ascii() && !c.is_alphanumeric());
     if plain.is_empty() { title } else { plain }
+}
+
+/// A report stays as it was told.
+fn without_end(alert: &Alert) -> Cow<'_, Alert> {
+    if alert.firing || !alert.is_report() {
+        return Cow::Borrowed(alert);
+    }
+    Cow::Owned(Alert { firing: true, ends_at: None, ..alert.clone() })
+}
+
+/// Whether the annotation `fields` has a place of its own for the severity.
+fn names_severity(alert: &Alert, phrases: &Phrases) -> bool {
+    let is_it = |field: &Field| field.name.eq_ignore_ascii_case("severity") || field.name == phrases.severity;
+    alert.annotations.get("fields").is_some_and(|text| read_fields(text).iter().any(is_it))
 }
 
 /// How long an alert fired.

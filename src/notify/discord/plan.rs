@@ -74,6 +74,9 @@ impl Discord {
         if unsaid && !owes_recovery {
             return Step::Send(self.announce(group, &news, &artist));
         }
+        if over && group.is_report() {
+            return Step::Done(None);
+        }
         if self.settings.resolved != Resolved::Post
             && let Some(change) = change(&told, &artist, &comparison)
         {
@@ -94,7 +97,7 @@ impl Discord {
 
     fn announce<'a>(&self, group: &'a Group, news: &[&'a Alert], artist: &Artist<'a>) -> Request {
         let highest = news.iter().filter(|alert| alert.firing).map(|alert| alert.rank()).max();
-        let alarms = highest.is_some() || group.truncated > 0;
+        let alarms = highest.is_some() || group.truncated > 0 || group.is_report();
         // Nobody was told while it fired, so one message has to say both.
         let text = if alarms { String::new() } else { self.phrases.late(news.len()) };
         let Face { embeds, entries, hash } = artist.draw(news);

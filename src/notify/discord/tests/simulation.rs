@@ -336,3 +336,56 @@ fn an_escalation_is_no_business_of_discords() {
     let job = job(Content::Escalation(Box::new(state("A"))), told.clone());
     assert_eq!(discord(Resolved::EditAndPost).next(&job, &context()), Step::Done(told));
 }
+
+/// A report fires and is over, or fires again on another day.
+fn report(firing: bool, day: i64) -> Group {
+    let mut report = alert("Summary", "info", firing);
+    report.starts_at = Timestamp::from_second(1_769_848_200 + day * 86_400).ok();
+    report.annotations.insert("resolved".to_owned(), "silent".to_owned());
+    report.annotations.insert("fields".to_owned(), "Severity: quite low".to_owned());
+    group(vec![report])
+}
+
+#[test]
+fn a_report_is_told_once_and_its_end_is_not() {
+    for resolved in [Resolved::Edit, Resolved::EditAndPost, Resolved::Post] {
+        let mut simulation = Simulation::new(resolved);
+        let steps: &[(Group, &[&str])] = &[
+            (report(true, 0), &["post 1 blue:Summary"]),
+            (report(true, 0), &[]),
+            (report(false, 0), &[]),
+            (report(true, 1), &["post 2 blue:Summary"]),
+            // Also where its end was never heard.
+            (report(true, 2), &["post 3 blue:Summary"]),
+            (report(false, 2), &[]),
+            // And where Discord was away while it fired.
+            (report(false, 3), &["post 4 blue:Summary"]),
+        ];
+        check(&mut simulation, steps);
+    }
+}
+
+#[test]
+fn beside_an_alert_a_report_stays_as_it_was_told() {
+    let both = |firing, report_fires| {
+        let mut group = report(report_fires, 0);
+        group.alerts.push(alert("W", "warning", firing));
+        group.firing = firing || report_fires;
+        group
+    };
+    let steps: &[(Group, &[&str])] = &[
+        (both(true, true), &["post 1 (<@902>) orange:W blue:Summary"]),
+        (both(true, false), &[]),
+        (both(false, false), &["edit 1 green:W blue:Summary", "post 2 green:Resolved: HighLoad"]),
+    ];
+    check(&mut Simulation::new(Resolved::EditAndPost), steps);
+}
+
+#[test]
+fn a_severity_among_the_fields_is_not_repeated() {
+    let message = first_message(&discord(Resolved::Edit), &report(true, 0));
+    let fields = message["embeds"][0]["fields"].as_array().unwrap();
+    let severities: Vec<_> = fields.iter().filter(|field| field["name"] == "Severity").collect();
+    assert_eq!(severities.len(), 1);
+    assert_eq!(severities[0]["value"], "quite low");
+}
