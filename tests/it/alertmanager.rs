@@ -2,37 +2,42 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use captchaai_exporter::demo::alertalk::{self, SimulatedAlertalk};
 use captchaai_exporter::demo::discord::{self, SimulatedDiscord};
 use serde_json::json;
 
-use crate::harness::{Exporter, PATIENCE, Setup, eventually, repository};
+use crate::harness::{Exporter, PATIENCE, Setup, eventually, repository, versions};
 
-const TOKEN: &str = "token-of-the-test";
+pub(crate) const TOKEN: &str = "token-of-the-test";
 
 /// A real Alertmanager on a free port; killed when dropped.
-struct Alertmanager {
+pub(crate) struct Alertmanager {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
+
+/// What stands in the configuration that ships, and what the tests put there.
+const EXPORTER: &str = "127.0.0.1:9877";
+const WAITS: [(&str, &str); 7] = [
+    ("group_wait: 10s", "group_wait: 200ms"),
+    ("group_interval: 1m", "group_interval: 1s"),
+    ("repeat_interval: 12h", "repeat_interval: 2s"),
+    ("repeat_interval: 2h", "repeat_interval: 2s"),
+    ("repeat_interval: 24h", "repeat_interval: 1h"),
+    ("repeat_interval: 1m", "repeat_interval: 1s"),
+    ("/etc/alertmanager/captchaai-exporter-token", "token"),
+];
 
 impl Alertmanager {
     /// With the configuration of the repository: other addresses and shorter waits, and nothing else.
-    async fn start(program: &Path, folder: &Path, exporter: &str) -> Self {
-        let token = folder.join("token");
-        fs::write(&token, TOKEN).unwrap();
+    pub(crate) async fn start(program: &Path, folder: &Path, exporter: &str, webhook_url: &str) -> Self {
+        fs::write(folder.join("token"), TOKEN).unwrap();
         let mut yaml = fs::read_to_string(repository("alertmanager/alertmanager.yml")).unwrap();
-        for (from, to) in [
-            ("127.0.0.1:9877", exporter),
-            ("/etc/alertmanager/captchaai-exporter-token", token.to_str().unwrap()),
-            ("group_wait: 10s", "group_wait: 200ms"),
-            ("group_interval: 1m", "group_interval: 1s"),
-            ("repeat_interval: 4h", "repeat_interval: 2s"),
-            ("repeat_interval: 1m", "repeat_interval: 1s"),
-        ] {
+        let addresses = [(EXPORTER, exporter), ("https://discord.com/api/webhooks/ID/TOKEN", webhook_url)];
+        for (from, to) in WAITS.into_iter().chain(addresses) {
             assert!(yaml.contains(from), "{from}");
             yaml = yaml.replace(from, to);
         }
@@ -57,7 +62,8 @@ impl Alertmanager {
     /// Sends an alert as Prometheus does; with an end in the past it is resolved.
     async fn alert(&self, name: &str, severity: &str, ends_at: Option<&str>) {
         let mut alert = json!({
-            "labels": {"alertname": name, "severity": severity, "account": "main", "instance": "127.0.0.1:9877"},
+            // A family for each, or the critical one would hide the warning.
+            "labels": {"alertname": name, "severity": severity, "family": name, "account": "main"},
             "annotations": {"summary": format!("{name} in words")},
         });
         if let Some(ends_at) = ends_at {
@@ -78,15 +84,8 @@ impl Drop for Alertmanager {
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().tls_backend_preconfigured(crate::harness::tls()).no_proxy().build().unwrap()
-}
-
-/// Debian's Alertmanager and, where the environment names a folder with newer ones, those too.
-#[expect(clippy::disallowed_methods, reason = "which versions to test with is for whoever runs the tests to say")]
-fn programs() -> Vec<PathBuf> {
-    let newest = std::env::var_os("NEWEST_PROMETHEUS").map(|folder| Path::new(&folder).join("prometheus-alertmanager"));
-    std::iter::once(PathBuf::from("prometheus-alertmanager")).chain(newest).collect()
 }
 
 fn start_exporter(setup: &Setup, address: &str) -> Exporter {
@@ -97,7 +96,7 @@ fn start_exporter(setup: &Setup, address: &str) -> Exporter {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_alertmanager_is_understood_from_the_first_notification_to_the_last() {
-    for program in programs() {
+    for program in versions("prometheus-alertmanager") {
         story(&program).await;
     }
 }
@@ -115,7 +114,7 @@ async fn story(program: &Path) {
     );
     let exporter = start_exporter(&setup, "127.0.0.1:0");
     let address = exporter.address.to_string();
-    let alertmanager = Alertmanager::start(program, setup.folder.path(), &address).await;
+    let alertmanager = Alertmanager::start(program, setup.folder.path(), &address, &discord.webhook_url()).await;
 
     // The first notification: one message, one call.
     alertmanager.alert("CaptchaAINoSolves", "critical", None).await;

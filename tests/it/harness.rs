@@ -228,6 +228,13 @@ pub(crate) async fn eventually_within<T>(
     panic!("waited in vain for {what}");
 }
 
+/// Debian's version of a program of Prometheus' and, where the environment names a folder with newer ones, that too.
+#[expect(clippy::disallowed_methods, reason = "which versions to test with is for whoever runs the tests to say")]
+pub(crate) fn versions(program: &str) -> Vec<PathBuf> {
+    let newest = std::env::var_os("NEWEST_PROMETHEUS").map(|folder| Path::new(&folder).join(program));
+    std::iter::once(PathBuf::from(program)).chain(newest).collect()
+}
+
 /// Runs a program to its end.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));

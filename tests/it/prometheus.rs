@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use flate2::read::GzDecoder;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Exporter, PATIENCE, Setup, eventually, sample};
+use crate::harness::{PATIENCE, Setup, eventually, sample};
 
 #[tokio::test]
 async fn promtool_has_nothing_to_say() {
@@ -86,25 +87,22 @@ async fn closed_label_sets_are_there_from_the_start() {
 }
 
 /// A real server, on a free port, with a folder of its own; killed when dropped.
-struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Prometheus {
-    fn scraping(exporter: &Exporter, setup: &Setup) -> Self {
-        let folder = setup.folder.path();
+    pub(crate) fn start(program: &Path, folder: &Path, yaml: &str) -> Self {
         let config = folder.join("prometheus.yml");
-        let yaml = format!(
-            "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: captchaai\n  static_configs: [{{ targets: [\"{}\"] }}]\n",
-            exporter.address
-        );
         fs::write(&config, yaml).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("prometheus")
+        let child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            // What fired before it found Alertmanager is sent again soon.
+            .arg("--rules.alert.resend-delay=1s")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -112,7 +110,7 @@ impl Prometheus {
     }
 
     /// The values of an instant query; `None` while there are none.
-    async fn query(&self, client: &reqwest::Client, query: &str) -> Option<Vec<f64>> {
+    pub(crate) async fn query(&self, client: &reqwest::Client, query: &str) -> Option<Vec<f64>> {
         let request = client.get(format!("{}/api/v1/query", self.url)).query(&[("query", query)]);
         let answer = request.timeout(PATIENCE).send().await.ok()?.text().await.ok()?;
         let answer: Value = serde_json::from_str(&answer).ok()?;
@@ -133,7 +131,11 @@ impl Drop for Prometheus {
 async fn a_real_prometheus_scrapes_and_answers() {
     let setup = Setup::new();
     let exporter = setup.start();
-    let prometheus = Prometheus::scraping(&exporter, &setup);
+    let yaml = format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: captchaai\n  static_configs: [{{ targets: [\"{}\"] }}]\n",
+        exporter.address
+    );
+    let prometheus = Prometheus::start(Path::new("prometheus"), setup.folder.path(), &yaml);
     let client =
         reqwest::Client::builder().tls_backend_preconfigured(crate::harness::tls()).no_proxy().build().unwrap();
     let expect = async |query: &str, expected: f64| {

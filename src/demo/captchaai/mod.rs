@@ -138,6 +138,11 @@ impl SimulatedCaptchaAi {
         self.server.service().balance_usd()
     }
 
+    /// How often things go wrong from now on, with what is submitted from now on.
+    pub fn set_odds(&self, odds: Odds) {
+        self.server.service().set_odds(odds);
+    }
+
     /// Lets the next `times` requests for `action` meet this fault, after those scripted before.
     pub fn script(&self, action: Action, fault: &Fault, times: usize) {
         self.server.script().add(action, fault, times);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::Options;
-use super::fate::{Fate, chance, fate};
+use super::fate::{Fate, Odds, chance, fate};
 use crate::demo::kinds::{self, Kind};
 
 /// Tasks that are remembered at most; the oldest are forgotten, as the real service does.
@@ -50,6 +50,10 @@ impl Service {
 
     pub(super) fn balance_usd(&self) -> f64 {
         self.balance_usd
+    }
+
+    pub(super) fn set_odds(&mut self, odds: Odds) {
+        self.options.odds = odds;
     }
 
     /// Checks the key of a request.

@@ -44,5 +44,5 @@ impl FakeClock {
 fn library() -> PathBuf {
     let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
     let library = |folder: PathBuf| folder.join(Path::new("faketime/libfaketimeMT.so.1"));
-    folders.map(library).find(|path| path.exists()).expect("libfaketime, of Debian's package faketime")
+    folders.map(library).find(|path| path.exists()).unwrap_or_else(|| panic!("no libfaketime: install faketime"))
 }
