@@ -207,7 +207,10 @@ async fn heal(parts: Parts, config: watch::Receiver<Arc<Config>>, stop: Cancella
             if let Ok(retried) = store.retry_dead_letters(configured, true).await {
                 count(&retried.sources, "replayed");
             }
-            if let Ok(discarded) = store.trim_dead_letters().await {
+            // In steps, between which others write.
+            while let Ok(discarded) = store.trim_dead_letters().await
+                && !discarded.is_empty()
+            {
                 count(&discarded, "discarded");
             }
             tokio::time::sleep(HEAL_INTERVAL).await;

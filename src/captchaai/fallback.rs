@@ -14,7 +14,7 @@ use super::balance::Shared;
 use super::error::ApiError;
 use super::schedule;
 use crate::config::Account;
-use crate::domain::error_code::TIMEOUT;
+use crate::domain::error_code::{self, TIMEOUT};
 use crate::domain::fallback::{Fallback, Pace};
 use crate::domain::task::Outcome;
 use crate::metrics::UNKNOWN_ACCOUNT;
@@ -141,7 +141,7 @@ impl FallbackPoller {
         for account in accounts {
             match self.ask_one(account, due).await {
                 Ok(TaskAnswer::NotReady) => return Answered::Waits,
-                Ok(TaskAnswer::Ended(Outcome::Failed(code))) if is_unknown(&code) => {
+                Ok(TaskAnswer::Ended(Outcome::Failed(code))) if error_code::is_unknown_task(&code) => {
                     unknown = Answered::Ended(Outcome::Failed(code));
                 }
                 Ok(TaskAnswer::Ended(outcome)) => return Answered::Ended(outcome),
@@ -177,9 +177,4 @@ impl FallbackPoller {
         }
         answer
     }
-}
-
-/// Whether a code says that the account has no such task.
-fn is_unknown(code: &str) -> bool {
-    matches!(code, "ERROR_WRONG_CAPTCHA_ID" | "ERROR_NO_SUCH_CAPCHA_ID" | "ERROR_WRONG_ID_FORMAT")
 }

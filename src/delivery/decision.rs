@@ -58,8 +58,8 @@ pub(super) fn is_expired(state_at: Timestamp, now: Timestamp, max_age: Duration)
 }
 
 /// What becomes of a row that is too old.
-pub(super) fn expired(last_error: Option<&str>) -> Outcome {
-    Outcome::Dead { reason: EXPIRED, error: last_error.unwrap_or("it was too old before it could be told").to_owned() }
+pub(super) fn expired() -> Outcome {
+    Outcome::Dead { reason: EXPIRED, error: "it was too old before it could be told".to_owned() }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub const NOT_CONFIGURED: &str = "its destination is not configured; configure i
 /// The first result stays.
 pub const HAS_ENDED: &str = "its task has another result already, which stays; discard the letter";
 /// The API is asked, which says more than the letter.
-pub const IS_PENDING: &str = "its task is pending, and CaptchaAI is asked for its result; try again when it has ended";
+pub const IS_PENDING: &str = "its task is pending, and what CaptchaAI says of it counts; discard the letter";
 /// Its content is in a file.
 pub const IN_A_FILE: &str = "it could not be read; look at the file that its payload names, then discard the letter";
 

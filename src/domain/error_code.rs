@@ -98,6 +98,11 @@ pub fn label(code: &str) -> &'static str {
     lookup(code).0
 }
 
+/// Whether a code says that the account has no such task.
+pub fn is_unknown_task(code: &str) -> bool {
+    matches!(code, "ERROR_WRONG_CAPTCHA_ID" | "ERROR_NO_SUCH_CAPCHA_ID" | "ERROR_WRONG_ID_FORMAT")
+}
+
 /// The class of a code.
 pub fn class(code: &str) -> ErrorClass {
     lookup(code).1

@@ -240,9 +240,14 @@ pub fn decide_poll(stored: Option<&Task>, outcome: &Outcome) -> PollDecision {
         (Some(_), _) => PollDecision::Late,
         (None, None) => PollDecision::Finish,
         (None, Some(claim)) if claim.outcome == *outcome => PollDecision::Confirm,
-        (None, Some(_)) if outcome.code().is_some() => PollDecision::Contradict,
-        (None, Some(_)) => PollDecision::Forged,
+        (None, Some(_)) if outcome.error().is_some_and(says_nothing) => PollDecision::Forged,
+        (None, Some(_)) => PollDecision::Contradict,
     }
+}
+
+/// Whether nobody knows of a task: there is none, or nobody said so in time.
+fn says_nothing(code: &str) -> bool {
+    code == error_code::TIMEOUT || error_code::is_unknown_task(code)
 }
 
 /// What a registration means for what is stored under its id.
@@ -343,11 +348,15 @@ mod tests {
             (Some(unconfirmed("A")), "A", Confirm),
             (Some(unconfirmed("A")), "B", Contradict),
             (Some(unconfirmed("A")), "ERROR_WRONG_CAPTCHA_ID", Forged),
+            // The task is real, and failed.
+            (Some(unconfirmed("A")), "ERROR_CAPTCHA_UNSOLVABLE", Contradict),
             (Some(unconfirmed("ERROR_CAPTCHA_UNSOLVABLE")), "ERROR_CAPTCHA_UNSOLVABLE", Confirm),
             (Some(unconfirmed("ERROR_CAPTCHA_UNSOLVABLE")), "B", Contradict),
         ] {
             assert_eq!(decide_poll(stored.as_ref(), &Outcome::from_code(code)), expected, "{stored:?} {code}");
         }
+        let given_up = Outcome::Failed(error_code::TIMEOUT.into());
+        assert_eq!(decide_poll(Some(&unconfirmed("A")), &given_up), Forged);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use base64::Engine;
 use base64::engine::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
@@ -129,11 +129,23 @@ impl Gate {
 /// changes something: browsers say where a request comes from. A password is no help: once somebody has
 /// typed it, a browser sends it along with the requests of other sites too.
 fn refuse_other_sites(access: Access, headers: &HeaderMap) -> Result<(), Failure> {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    if access == Access::Token && matches!(site, Some(b"cross-site" | b"same-site")) {
+    if access == Access::Token && is_foreign(headers) {
         return Err(Failure::new(StatusCode::FORBIDDEN, "not allowed from another site"));
     }
     Ok(())
+}
+
+/// Whether a browser says that another site sent this.
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    let origin =
+        text(ORIGIN).map(|origin| origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string)));
+    let other_origin = match (origin, text(HOST)) {
+        (Some(origin), Some(host)) => origin.as_deref() != Some(host),
+        _ => false,
+    };
+    matches!(site, Some("cross-site" | "same-site")) || (other_origin && site != Some("same-origin"))
 }
 
 /// Whether the password is the user's. An unknown user takes as long as a known one.
@@ -312,6 +324,20 @@ mod tests {
             request.headers_mut().insert(AUTHORIZATION, password);
             request.headers_mut().insert("sec-fetch-site", HeaderValue::from_static(site));
             assert_eq!(send(fixture.router(), request).await.status, status, "{path} {site}");
+        }
+    }
+
+    /// Browsers name the site to which they send a form, but say nothing of where it is from on plain HTTP.
+    #[tokio::test]
+    async fn a_form_of_another_origin_is_refused() {
+        let fixture = fixture(false, false);
+        for (origin, status) in
+            [("http://10.0.0.5:9877", 200), ("http://evil.example", 403), ("http://10.0.0.5", 403), ("null", 403)]
+        {
+            let mut request = request(Method::POST, "/alertmanager/watchdog", "{}");
+            request.headers_mut().insert(ORIGIN, HeaderValue::from_static(origin));
+            request.headers_mut().insert(HOST, HeaderValue::from_static("10.0.0.5:9877"));
+            assert_eq!(send(fixture.router(), request).await.status, status, "{origin}");
         }
     }
 

@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::client::{Answer, exchange, retry_after};
+use super::client::{Answer, exchange, rate_limited, retry_after};
 use super::{Content, Context, Job, Notifier, Receipt, SendError, Step};
 use crate::domain::task::TaskResult;
 use crate::domain::time::format_timestamp;
@@ -132,7 +132,7 @@ fn classify(answer: &Answer) -> Result<(), SendError> {
     match status.as_u16() {
         200..=299 => Ok(()),
         410 => Err(SendError::Unusable { why }),
-        429 => Err(SendError::RateLimited { after: after.unwrap_or(Duration::from_secs(1)), global: false }),
+        429 => Err(rate_limited(after, false)),
         _ => Err(SendError::Retry { after, why }),
     }
 }
@@ -262,6 +262,7 @@ mod tests {
             ("404 Not Found", "", "retry None"),
             ("410 Gone", "", "unusable"),
             ("429 Too Many Requests", "Retry-After: 7\r\n", "rate_limited 7s"),
+            ("429 Too Many Requests", "Retry-After: 0\r\n", "rate_limited 250ms"),
             ("500 Internal Server Error", "", "retry None"),
             ("503 Service Unavailable", "Retry-After: 9\r\n", "retry Some(9s)"),
         ] {

@@ -153,10 +153,16 @@ impl Committed {
                 self.wake_subscribers();
             }
             // An unconfirmed one counts when it is confirmed.
-            (ResultDecision::Duplicate | ResultDecision::KeepUnconfirmed, _) => {}
-            (ResultDecision::Conflict, _) => {
-                self.metrics.pingback_conflicts.inc();
-                self.buried(CONFLICT, effect.buried);
+            (ResultDecision::KeepUnconfirmed, _) => {}
+            (ResultDecision::Conflict | ResultDecision::Duplicate, stored) => {
+                // Where a poll has ended its task before it was overdue.
+                if let Some(stored) = stored.filter(|_| effect.was_expected) {
+                    self.pingback_expected(stored.account.as_deref().unwrap_or(UNKNOWN_ACCOUNT));
+                }
+                if effect.decision == ResultDecision::Conflict {
+                    self.metrics.pingback_conflicts.inc();
+                    self.buried(CONFLICT, effect.buried);
+                }
             }
         }
     }

@@ -194,6 +194,27 @@ async fn a_pingback_is_expected_at_its_arrival_or_missed_at_its_deadline_never_b
     assert_eq!(task(&store, "2").await.unwrap().finish.unwrap().outcome.code(), Some("late"));
 }
 
+/// Who asks early must not hide that pingbacks get lost.
+#[tokio::test]
+async fn a_poll_that_is_first_leaves_the_pingback_expected() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    let ids = ["same", "other", "lost"];
+    store.register(ids.iter().map(|id| fixture.registration(id)).collect()).await.unwrap();
+    for id in ids {
+        let polled = crate::store::Polled::Ended(Outcome::from_code("code"));
+        store.polled(TaskId::parse(id).unwrap(), polled).await.unwrap();
+    }
+    for _ in 0..2 {
+        keep(&store, fixture.pingback("same", "code")).await;
+        keep(&store, fixture.pingback("other", "another")).await;
+    }
+    fixture.pass(DEADLINE);
+    assert_eq!(store.pass_deadlines(10).await, Ok(1));
+    assert_eq!(Fixture::count(&fixture.metrics.pingbacks_expected, &["main"]), 3);
+    assert_eq!(Fixture::count(&fixture.metrics.pingbacks_missed, &["main"]), 1);
+}
+
 #[tokio::test]
 async fn a_long_poll_is_woken_by_the_result() {
     let fixture = Fixture::new();

@@ -115,6 +115,20 @@ async fn stale_results_are_dead_letters_and_nobody_is_woken_for_them() {
 }
 
 #[tokio::test]
+async fn a_letter_says_why_it_was_not_told_in_time() {
+    let fixture = Fixture::new();
+    let mut worker = worker(&fixture);
+    results(&fixture, 0..1).await;
+    fixture.fake.answers([retry()]);
+    work(&mut worker).await;
+    fixture.pass(Duration::from_secs(121));
+    work(&mut worker).await;
+    let letters = fixture.shared.store.dead_letters(0, 10).await.unwrap();
+    let told: Vec<_> = letters.iter().map(|letter| (letter.attempts, letter.last_error.clone().unwrap())).collect();
+    assert_eq!(told, [(1, "it was too old before it could be told: status 503".to_owned())]);
+}
+
+#[tokio::test]
 async fn one_that_is_gone_is_told_nothing_more() {
     let mut fixture = Fixture::new();
     fixture.peers.messages = vec!["discord/other".to_owned()];

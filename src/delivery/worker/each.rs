@@ -45,7 +45,7 @@ impl<N: Notifier> Worker<N> {
             return Err(Box::new((Outcome::Done, Consequences::default())));
         };
         if is_expired(work.job.state_at, now, self.max_age) {
-            return Err(Box::new(self.give_up(work, expired(None))));
+            return Err(Box::new(self.give_up(work, expired())));
         }
         if self.is_unusable() {
             return Err(Box::new((later(now, UNUSABLE_LOOK, UNUSED), Consequences::default())));

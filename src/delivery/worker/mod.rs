@@ -222,7 +222,7 @@ impl<N: Notifier> Worker<N> {
                 Step::Send(request) => request,
             };
             if is_expired(work.job.state_at, now, self.max_age) {
-                let (outcome, more) = self.give_up(&work, expired(None));
+                let (outcome, more) = self.give_up(&work, expired());
                 merge(&mut consequences, more);
                 return self.end(&work, outcome, consequences).await;
             }
@@ -263,7 +263,7 @@ impl<N: Notifier> Worker<N> {
         let now = self.shared.clock.now();
         let (old, works): (Vec<_>, Vec<_>) =
             works.into_iter().partition(|work| is_expired(work.job.state_at, now, self.max_age));
-        let mut settlements: Vec<_> = old.iter().map(|work| settled(work, self.give_up(work, expired(None)))).collect();
+        let mut settlements: Vec<_> = old.iter().map(|work| settled(work, self.give_up(work, expired()))).collect();
         let context = Context { now, calls, no_credit_until: None };
         let (works, known): (Vec<_>, Vec<_>) =
             works.into_iter().partition(|work| matches!(self.notifier.next(&work.job, &context), Step::Send(_)));

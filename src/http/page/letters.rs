@@ -2,8 +2,8 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{HOST, LOCATION, ORIGIN};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use super::age;
 use crate::domain::dead_letter::DeadLetter;
 use crate::domain::time::elapsed;
-use crate::http::auth::same;
+use crate::http::auth::{is_foreign, same};
 use crate::http::body;
 use crate::http::dead_letters::{discard_one, retry_everything, retry_one};
 use crate::http::error::{Failure, not_found};
@@ -149,19 +149,6 @@ async fn check(state: &Shared, request: Request) -> Result<(), Failure> {
         Some(token) if !same(field("token").unwrap_or_default().as_bytes(), token) => Err(refuse("the token is wrong")),
         _ => Ok(()),
     }
-}
-
-/// Whether a browser says that another site sent this.
-fn is_foreign(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
-    let origin =
-        text(ORIGIN).map(|origin| origin.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string)));
-    let other_origin = match (origin, text(HOST)) {
-        (Some(origin), Some(host)) => origin.as_deref() != Some(host),
-        _ => false,
-    };
-    matches!(site, Some("cross-site" | "same-site")) || (other_origin && site != Some("same-origin"))
 }
 
 #[cfg(test)]

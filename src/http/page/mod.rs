@@ -6,7 +6,9 @@ pub(super) mod letters;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -34,7 +36,12 @@ pub(super) async fn page(State(state): State<Shared>, headers: HeaderMap) -> Res
     let body = compressed(page, gzip).ok_or_else(Failure::internal)?;
     let mut response = answer(HeaderValue::from_static("text/html; charset=utf-8"), body, gzip);
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"),
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+        ),
+        // Who sees the page in a frame of another page does not know what is clicked.
+        (X_FRAME_OPTIONS, "DENY"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (CACHE_CONTROL, "no-store"),
@@ -271,7 +278,11 @@ mod tests {
         assert!(page.contains("<a href=\"/metrics\">") && page.contains("<a href=\"/-/ready\">"), "{page}");
         for (name, value) in [
             ("content-type", "text/html; charset=utf-8"),
-            ("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"),
+            (
+                "content-security-policy",
+                "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'",
+            ),
+            ("x-frame-options", "DENY"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
             ("cache-control", "no-store"),

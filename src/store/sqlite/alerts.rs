@@ -97,6 +97,7 @@ impl Transaction<'_> {
                 task_seq: None,
                 version: seq.1,
                 payload: None,
+                state_at: self.now(),
             })?;
             told.push(route.destination.clone());
         }

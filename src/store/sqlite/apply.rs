@@ -121,6 +121,12 @@ impl<'a> Transaction<'a> {
             (ResultDecision::Conflict, _) => buried = self.bury_pingback(CONFLICT, &pingback.into())?,
             _ => {}
         }
+        if let (ResultDecision::Conflict | ResultDecision::Duplicate, Some(stored)) = (decision, &stored) {
+            was_expected = stored.pingback_due;
+            if was_expected {
+                self.pingback_is_counted(stored.seq)?;
+            }
+        }
         Ok(ResultEffect { decision, stored: stored.map(|stored| stored.task), was_expected, buried })
     }
 
@@ -144,7 +150,7 @@ impl<'a> Transaction<'a> {
             code,
         ])?;
         let seq = self.connection.last_insert_rowid();
-        self.enqueue_results(&pingback.id, seq)
+        self.enqueue_results(&pingback.id, seq, pingback.received_at)
     }
 
     /// Ends a task, and lets its subscribers know.
@@ -157,11 +163,11 @@ impl<'a> Transaction<'a> {
         let (status, code, error) = columns(outcome);
         let mut update = self.connection.prepare_cached(
             "UPDATE tasks SET status = ?2, finished_at = ?3, source = ?4, error = ?5, code = ?6,
-                              pingback_due_at = NULL, poll_at = NULL
+                              pingback_due_at = CASE WHEN ?4 = 'poll' THEN pingback_due_at END, poll_at = NULL
              WHERE seq = ?1",
         )?;
         update.execute(params![seq, status, at.as_millisecond(), source.as_str(), error, code])?;
-        self.enqueue_results(&task.id, seq)?;
+        self.enqueue_results(&task.id, seq, at)?;
         // What nobody registered was never counted as pending.
         if let Some(account) = task.account.as_ref().filter(|_| task.registered) {
             *self.pending.entry(Arc::clone(account)).or_default() -= 1;
@@ -228,11 +234,17 @@ impl<'a> Transaction<'a> {
             Ok((row.get::<_, i64>(0)?, row.get::<_, Arc<str>>(1)?))
         })?;
         let rows: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
-        let mut mark = self.connection.prepare_cached("UPDATE tasks SET pingback_due_at = NULL WHERE seq = ?1")?;
         for (seq, _) in &rows {
-            mark.execute([seq])?;
+            self.pingback_is_counted(*seq)?;
         }
         Ok(rows.into_iter().map(|(_, account)| account).collect())
+    }
+
+    /// It came or is overdue, which is counted once.
+    fn pingback_is_counted(&self, seq: i64) -> rusqlite::Result<()> {
+        let mut mark = self.connection.prepare_cached("UPDATE tasks SET pingback_due_at = NULL WHERE seq = ?1")?;
+        mark.execute([seq])?;
+        Ok(())
     }
 
     /// Looks at the `limit` tasks after `cursor` in the order they came: finished ones older than

@@ -104,6 +104,7 @@ impl Transaction<'_> {
             task_seq: None,
             version: version.unwrap_or(1),
             payload,
+            state_at: self.now(),
         })?;
         Ok(Ok(()))
     }

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::apply::Transaction;
 use super::rows::{column, optional_time};
 use crate::domain::delivery::{
-    Call, Claim, Claimed, Consequences, DestinationState, Kind, NewContent, NewDelivery, Outcome, REMOVED, Settlement,
+    Call, Claim, Claimed, Consequences, DestinationState, EXPIRED, Kind, NewContent, NewDelivery, Outcome, REMOVED,
+    Settlement,
 };
 
 /// A row that is due later than this was written by a clock that has since gone back: no destination may ask
@@ -45,6 +46,8 @@ pub(super) struct Enqueue<'a> {
     pub(super) task_seq: Option<i64>,
     pub(super) version: i64,
     pub(super) payload: Option<&'a str>,
+    /// How old what it tells is: too old, and it is not told.
+    pub(super) state_at: Timestamp,
 }
 
 impl Transaction<'_> {
@@ -56,16 +59,17 @@ impl Transaction<'_> {
              WHERE destination = ?1 AND kind = ?2 AND subject = ?3",
         )?;
         let kind = new.kind.as_str();
-        if newer.execute(params![new.destination, kind, new.subject, new.version, now, new.payload])? > 0 {
+        let state_at = new.state_at.as_millisecond();
+        if newer.execute(params![new.destination, kind, new.subject, new.version, state_at, new.payload])? > 0 {
             return Ok(());
         }
         let mut insert = self.connection().prepare_cached(
             "INSERT INTO deliveries (destination, kind, subject, group_seq, task_seq, state, queued_at, state_at,
                                      due_at, version, payload)
-             VALUES (?1, ?2, ?3, ?4, ?8, 'ready', ?5, ?5, ?5, ?6, ?7)",
+             VALUES (?1, ?2, ?3, ?4, ?8, 'ready', ?5, ?9, ?5, ?6, ?7)",
         )?;
         let Enqueue { destination, subject, group_seq, task_seq, version, payload, .. } = new;
-        insert.execute(params![destination, kind, subject, group_seq, now, version, payload, task_seq])?;
+        insert.execute(params![destination, kind, subject, group_seq, now, version, payload, task_seq, state_at])?;
         self.add_waiting(new.destination, 1);
         Ok(())
     }
@@ -85,6 +89,7 @@ impl Transaction<'_> {
                     task_seq: None,
                     version: 1,
                     payload: None,
+                    state_at: self.now(),
                 })
             }
             NewContent::Notice(notice) => {
@@ -102,6 +107,7 @@ impl Transaction<'_> {
                     task_seq: None,
                     version: 1,
                     payload: Some(&payload),
+                    state_at: self.now(),
                 })
             }
         }
@@ -246,15 +252,18 @@ impl Transaction<'_> {
         // The same again, such as a later state of a group that nobody takes, takes the place of the first.
         let mut bury = self.connection().prepare_cached(&format!(
             "INSERT INTO dead_letters (source, reason, added_at, attempts, last_error, kind, subject, group_seq, payload)
-             SELECT d.destination, ?2, ?3, d.attempts + 1, ?4, d.kind, d.subject, d.group_seq,
-                    coalesce({CONTENT}, '{{}}')
+             SELECT d.destination, ?2, ?3, d.attempts + ?5,
+                    ?4 || CASE WHEN ?5 = 0 AND d.last_error IS NOT NULL THEN ': ' || d.last_error ELSE '' END,
+                    d.kind, d.subject, d.group_seq, coalesce({CONTENT}, '{{}}')
              FROM deliveries d LEFT JOIN alert_groups g ON g.seq = d.group_seq WHERE d.seq = ?1
              ON CONFLICT (source, reason, subject) WHERE kind <> 'pingback' DO UPDATE SET
                  added_at = excluded.added_at, attempts = excluded.attempts, last_error = excluded.last_error,
                  kind = excluded.kind, group_seq = excluded.group_seq, payload = excluded.payload"
         ))?;
         let before = self.has_dead(destination, reason, seq)?;
-        bury.execute(params![seq, reason, self.now().as_millisecond(), error])?;
+        // What is only too old was not tried again for it: the attempt before says why.
+        let attempted = i64::from(reason != EXPIRED);
+        bury.execute(params![seq, reason, self.now().as_millisecond(), error, attempted])?;
         self.add_dead(destination, i64::from(!before));
         Ok(())
     }

@@ -133,8 +133,9 @@ impl Transaction<'_> {
         Ok(PollEffect { decision, stored: stored.map(|stored| stored.task), outcome, buried })
     }
 
-    /// Adds a row for each subscriber to a task that has ended.
-    pub(super) fn enqueue_results(&mut self, id: &TaskId, seq: i64) -> rusqlite::Result<()> {
+    /// Adds a row for each subscriber to a task that has ended, `at` a time that may be long ago: a code that was
+    /// confirmed late is as stale as if it had been told late.
+    pub(super) fn enqueue_results(&mut self, id: &TaskId, seq: i64, at: Timestamp) -> rusqlite::Result<()> {
         for destination in &self.rules().subscribers {
             self.enqueue(&Enqueue {
                 destination,
@@ -144,6 +145,7 @@ impl Transaction<'_> {
                 task_seq: Some(seq),
                 version: 1,
                 payload: None,
+                state_at: at,
             })?;
         }
         Ok(())

@@ -239,3 +239,16 @@ async fn a_pingback_is_not_tried_again_while_its_task_is_asked_for() {
     assert_eq!(retry().await, [HAS_ENDED]);
     assert_eq!(store.dead_letters(0, 1).await.unwrap().len(), 1, "and it is kept");
 }
+
+/// A code that was confirmed hours later is as stale as one that was told hours later.
+#[tokio::test]
+async fn a_result_is_as_old_as_its_pingback_however_late_it_is_confirmed() {
+    let fixture = Fixture::new();
+    let store = subscribed(&fixture);
+    let received_at = fixture.clock.now();
+    unconfirmed(&fixture, &store, "late", "code").await;
+    fixture.pass(Duration::from_hours(5));
+    store.polled(id("late"), solved("code")).await.unwrap();
+    let claim = store.claim(WORKERS, 10, None, LEASE).await.unwrap();
+    assert_eq!(claim.deliveries[0].state_at, received_at);
+}
