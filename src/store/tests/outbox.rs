@@ -354,6 +354,23 @@ async fn what_waits_for_nobody_is_buried() {
     assert_eq!(store.retire(vec!["discord/ops".to_owned()], 10).await.unwrap(), Vec::<String>::new());
 }
 
+/// Somebody takes a destination out and puts it back; what it refused itself is for a person to look at.
+#[tokio::test]
+async fn what_waited_for_a_destination_that_is_there_again_goes_out_by_itself() {
+    let fixture = Fixture::new();
+    let store = fixture.open();
+    hear(&store, firing(&["A"])).await;
+    let claimed = claim_one(&store, "discord/ops").await;
+    let dead = Outcome::Dead { reason: "refused", error: "status 400".to_owned() };
+    assert!(settle_with(&store, &claimed, dead, Consequences::default()).await);
+    store.retire(vec!["discord/ops".to_owned()], 10).await.unwrap();
+    let ops = vec!["discord/ops".to_owned()];
+    assert_eq!(store.retry_dead_letters(ops.clone(), true).await.unwrap().sources, Vec::<String>::new());
+    let both = [ops, vec!["alertalk/oncall".to_owned()]].concat();
+    assert_eq!(store.retry_dead_letters(both, true).await.unwrap().sources, ["alertalk/oncall"]);
+    assert_eq!((pending(&store, "discord/ops").await, pending(&store, "alertalk/oncall").await), ((0, 1), (1, 0)));
+}
+
 #[tokio::test]
 async fn what_reaches_nobody_for_long_is_found_once() {
     let fixture = Fixture::new();
