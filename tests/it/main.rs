@@ -9,6 +9,7 @@ mod accounts;
 mod alertmanager;
 mod alerts;
 mod crash;
+mod dashboards;
 mod demonstration;
 mod disk;
 mod faults;

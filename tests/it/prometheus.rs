@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -109,15 +109,27 @@ impl Prometheus {
         Self { child, url: format!("http://127.0.0.1:{port}") }
     }
 
-    /// The values of an instant query; `None` while there are none.
-    pub(crate) async fn query(&self, client: &reqwest::Client, query: &str) -> Option<Vec<f64>> {
+    /// What it answers to an instant query, an error included; `None` while it does not answer.
+    pub(crate) async fn answer(&self, client: &reqwest::Client, query: &str) -> Option<Value> {
         let request = client.get(format!("{}/api/v1/query", self.url)).query(&[("query", query)]);
         let answer = request.timeout(PATIENCE).send().await.ok()?.text().await.ok()?;
-        let answer: Value = serde_json::from_str(&answer).ok()?;
+        serde_json::from_str(&answer).ok()
+    }
+
+    /// The values of an instant query; `None` while there are none.
+    pub(crate) async fn query(&self, client: &reqwest::Client, query: &str) -> Option<Vec<f64>> {
+        let answer = self.answer(client, query).await?;
         let results = answer["data"]["result"].as_array()?;
         let values = results.iter().filter_map(|result| result["value"][1].as_str()?.parse().ok());
         Some(values.collect::<Vec<f64>>()).filter(|values| !values.is_empty())
     }
+}
+
+/// The configuration of one that scrapes this address every second.
+pub(crate) fn scraping(address: SocketAddr) -> String {
+    format!(
+        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: captchaai\n  static_configs: [{{ targets: [\"{address}\"] }}]\n"
+    )
 }
 
 impl Drop for Prometheus {
@@ -131,10 +143,7 @@ impl Drop for Prometheus {
 async fn a_real_prometheus_scrapes_and_answers() {
     let setup = Setup::new();
     let exporter = setup.start();
-    let yaml = format!(
-        "global: {{ scrape_interval: 1s }}\nscrape_configs:\n- job_name: captchaai\n  static_configs: [{{ targets: [\"{}\"] }}]\n",
-        exporter.address
-    );
+    let yaml = scraping(exporter.address);
     let prometheus = Prometheus::start(Path::new("prometheus"), setup.folder.path(), &yaml);
     let client =
         reqwest::Client::builder().tls_backend_preconfigured(crate::harness::tls()).no_proxy().build().unwrap();
