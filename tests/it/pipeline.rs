@@ -288,7 +288,7 @@ async fn down(stage: Stage, timeline: &mut Timeline) {
     stage.watched.signal("KILL");
     let death = ("the exporter's death", Instant::now());
     timeline.until(death, "an alert on Discord", async || stage.colored("Exporter down: captchaai", RED)).await;
-    timeline.until(death, "Alertmanager's own word", async || stage.told("CaptchaAI exporter down")).await;
+    timeline.until(death, "Alertmanager's own word", async || stage.told("exporter of CaptchaAI metrics cannot be scraped.")).await;
     let call = timeline.until(death, "a call in Turkish", async || stage.calls().get(2).cloned()).await;
     assert!(call.contains("izleme programı çalışmıyor"), "{call}");
     let hides = async || stage.is_inhibited("CaptchaAIBalanceLow").await.then_some(());

@@ -27,8 +27,8 @@ const ALERTS: [(&str, &[&str], &str, &str); 20] = [
     ("CaptchaAIDeliveryFailing", &["critical"], "delivery", "captchaai"),
     ("CaptchaAICallCreditExhausted", &["critical"], "delivery", "captchaai"),
     ("CaptchaAIUpstreamAuth", &["critical"], "api", "captchaai"),
-    ("CaptchaAIExporterDown", &["critical"], "exporter", "exporter-down"),
-    ("CaptchaAIStoreFailing", &["critical"], "exporter", "captchaai"),
+    ("CaptchaAIExporterDown", &["critical"], "exporter", "direct"),
+    ("CaptchaAIStoreFailing", &["critical"], "exporter", "direct"),
     ("CaptchaAIDailySummary", &["info"], "report", "captchaai"),
 ];
 const WATCHDOG: &str = "CaptchaAIWatchdog";
