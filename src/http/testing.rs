@@ -76,6 +76,16 @@ pub(super) fn receiver(name: &str) -> Receiver {
     Receiver { name: name.to_owned(), destinations: vec![notify::Settings::Discord(settings)] }
 }
 
+/// A program that gets results, and that nobody reaches.
+pub(super) fn subscriber(name: &str) -> notify::Settings {
+    notify::Settings::Subscriber(notify::subscriber::Settings {
+        name: name.to_owned(),
+        url: SecretString::from("http://127.0.0.1:9/results"),
+        secret: None,
+        max_age: Duration::from_mins(2),
+    })
+}
+
 /// Bounds that no test reaches by accident.
 pub(super) fn limits() -> Limits {
     Limits { connections: 64, ..Limits::default() }

@@ -15,7 +15,8 @@ use crate::store::{Backlog, FiringGroup, StoreError, WatchdogState};
 /// Groups that are shown; the rest is counted.
 const GROUPS: usize = 20;
 
-/// What the page shows of alerts. It is empty where no receiver is configured.
+/// What the page shows of alerts, and of all that something is delivered to, subscribers included. It is empty where
+/// nothing of it is configured.
 #[derive(Debug, Default)]
 pub(super) struct AlertsView {
     /// Whether there is anything to configure alerts with.
@@ -34,12 +35,11 @@ pub(super) struct AlertsView {
 /// Reads what to show.
 pub(super) async fn view(state: &Shared, config: &Config) -> AlertsView {
     let is_configured = config.receivers.iter().any(|receiver| !receiver.destinations.is_empty());
-    let unknown = AlertsView { is_configured, ..AlertsView::default() };
-    if is_configured { known(state, config).await.unwrap_or(unknown) } else { unknown }
+    let unknown = AlertsView { is_configured, is_known: config.destinations().is_empty(), ..AlertsView::default() };
+    if unknown.is_known { unknown } else { known(state, config, is_configured).await.unwrap_or(unknown) }
 }
 
-async fn known(state: &Shared, config: &Config) -> Result<AlertsView, StoreError> {
-    let names: Vec<_> = config.receivers.iter().flat_map(crate::config::Receiver::names).collect();
+async fn known(state: &Shared, config: &Config, is_configured: bool) -> Result<AlertsView, StoreError> {
     let firing = state.store.firing_groups(GROUPS + 1).await?;
     let backlogs = state.store.backlogs().await?;
     let backlog = |name: &String| {
@@ -47,11 +47,11 @@ async fn known(state: &Shared, config: &Config) -> Result<AlertsView, StoreError
         known.unwrap_or_else(|| Backlog { destination: name.clone(), ..Backlog::default() })
     };
     Ok(AlertsView {
-        is_configured: true,
+        is_configured,
         is_known: true,
         now: state.clock.now(),
         firing,
-        destinations: names.iter().map(backlog).collect(),
+        destinations: config.destinations().iter().map(backlog).collect(),
         watchdog: state.store.watchdog().await?,
         is_watched: config.watchdog.is_some(),
     })
@@ -60,9 +60,9 @@ async fn known(state: &Shared, config: &Config) -> Result<AlertsView, StoreError
 /// Shows it.
 pub(super) fn render(view: &AlertsView) -> Markup {
     html! {
-        @if view.is_configured {
+        @if view.is_configured || !view.is_known {
             section {
-                h2 { "Alerts" }
+                h2 { @if view.is_configured { "Alerts" } @else { "Subscribers" } }
                 @if view.is_known {
                     (render_firing(view))
                     (render_watchdog(view))
@@ -70,8 +70,8 @@ pub(super) fn render(view: &AlertsView) -> Markup {
                     p { span.bad { "not known: the store cannot be read" } }
                 }
             }
-            @for destination in &view.destinations { (render_destination(destination, view.now)) }
         }
+        @for destination in &view.destinations { (render_destination(destination, view.now)) }
     }
 }
 
@@ -152,7 +152,7 @@ fn ago(since: Timestamp, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::domain::delivery::DestinationState;
-    use crate::http::testing::{Fixture, config, receiver};
+    use crate::http::testing::{Fixture, config, receiver, subscriber};
 
     #[tokio::test]
     async fn what_fires_and_what_waits_is_shown() {
@@ -177,10 +177,26 @@ mod tests {
         }
     }
 
+    /// Without them nobody sees why results do not arrive.
+    #[tokio::test]
+    async fn subscribers_are_shown_with_what_waits_for_them() {
+        let mut config = config();
+        config.subscribers = vec![subscriber("workers")];
+        let fixture = Fixture::new(config);
+        let gone = DestinationState { unusable: Some("status 410".to_owned()), ..DestinationState::default() };
+        fixture.store.save_destination("subscriber/workers", gone).await.unwrap();
+        let page = fixture.get("/").await.text();
+        for part in ["<h2>subscriber/workers</h2>", "refuses us", "status 410"] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        assert!(!page.contains("nothing fires") && !page.contains("not known"), "{page}");
+    }
+
     #[tokio::test]
     async fn what_cannot_be_read_does_not_look_well() {
         let mut config = config();
         config.receivers = vec![receiver("default")];
+        config.subscribers = vec![subscriber("workers")];
         let fixture = Fixture::new(config);
         let other = rusqlite::Connection::open(fixture.folder.path().join("store.db")).unwrap();
         other.execute_batch("ALTER TABLE alert_groups RENAME TO elsewhere").unwrap();
