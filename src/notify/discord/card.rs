@@ -47,11 +47,13 @@ pub(super) struct Artist<'a> {
     /// The labels that all have, which tell none from another.
     shared: Cow<'a, Texts>,
     truncated: u64,
+    /// Whether nothing of the group fires, for sure.
+    is_over: bool,
 }
 
 impl<'a> Artist<'a> {
     pub(super) fn new(scene: Scene<'a>, group: &'a Group) -> Self {
-        Self { scene, shared: shared_labels(group), truncated: group.truncated }
+        Self { scene, shared: shared_labels(group), truncated: group.truncated, is_over: group.is_over() }
     }
 
     /// A new card.
@@ -71,7 +73,8 @@ impl<'a> Artist<'a> {
     pub(super) fn redraw(&self, card: &Card, position: usize, is_last: bool, comparison: &Comparison<'a>) -> Face {
         let items = card.entries.iter().map(|entry| match comparison.behind(position, entry) {
             Some(alert) => Item { entry: Entry::of(alert), alert: Some(alert) },
-            None => Item { entry: entry.clone(), alert: None },
+            // What Alertmanager held back or forgot is over when the group is.
+            None => Item { entry: Entry { firing: entry.firing && !self.is_over, ..entry.clone() }, alert: None },
         });
         self.arrange(items.collect(), is_last)
     }

@@ -66,7 +66,7 @@ impl Discord {
         let told = told.reopened();
         let comparison = Comparison::new(&told, group);
         let artist = Artist::new(Scene::new(&self.phrases, group), group);
-        let owes_recovery = over && self.owes_recovery(&told);
+        let owes_recovery = over && !group.is_report() && self.owes_recovery(&told);
         let news = comparison.news();
         // What fires comes first: changes of older messages can wait for the rate limit. What was resolved
         // before it was told has its place in the recovery, if there is one.

@@ -139,7 +139,7 @@ fn one_message_for_all_that_is_new() {
         (state("aW"), &["edit 1 orange:W green:A green:B"]),
         (state("W"), &[]),
         (later("AW"), &["post 2 PING red:A orange:W"]),
-        (later("aw"), &["edit 2 green:A green:W", "post 3 green:Resolved: HighLoad"]),
+        (later("aw"), &["edit 1 green:A green:B green:W", "edit 2 green:A green:W", "post 3 green:Resolved: HighLoad"]),
     ];
     run(Resolved::EditAndPost, &steps);
 }
@@ -388,4 +388,33 @@ fn a_severity_among_the_fields_is_not_repeated() {
     let severities: Vec<_> = fields.iter().filter(|field| field["name"] == "Severity").collect();
     assert_eq!(severities.len(), 1);
     assert_eq!(severities[0]["value"], "quite low");
+}
+
+#[test]
+fn a_report_that_was_not_told_is_not_lost_with_the_end_of_another() {
+    let both = |firing| {
+        let mut group = report(firing, 0);
+        let mut other = report(firing, 0).alerts.remove(0);
+        other.fingerprint = "other".to_owned();
+        other.labels.insert("alertname".to_owned(), "Other".to_owned());
+        group.alerts.push(other);
+        group
+    };
+    for resolved in [Resolved::Edit, Resolved::EditAndPost, Resolved::Post] {
+        let steps: &[(Group, &[&str])] =
+            &[(report(true, 0), &["post 1 blue:Summary"]), (both(false), &["post 2 blue:Other"])];
+        check(&mut Simulation::new(resolved), steps);
+    }
+}
+
+/// Alertmanager says nothing of the end of an alert that another one hides.
+#[test]
+fn what_is_not_heard_of_any_more_is_over_with_its_group() {
+    let steps: [(Group, &[&str]); 4] = [
+        (state("W"), &["post 1 (<@902>) orange:W"]),
+        (state("A"), &["post 2 PING red:A"]),
+        (state("A"), &[]),
+        (state("a"), &["edit 1 green:W", "edit 2 green:A", "post 3 green:Resolved: HighLoad"]),
+    ];
+    run(Resolved::EditAndPost, &steps);
 }
