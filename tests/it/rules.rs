@@ -124,6 +124,17 @@ fn every_alert_is_told_in_the_house_style() {
     }
 }
 
+/// Prometheus remembers over a restart what was pending for ten minutes and more, and Alertmanager forgets after four
+/// what is not sent again: between the two a restart would end an alert and call again for it.
+#[test]
+fn no_alert_ends_by_a_restart_of_prometheus() {
+    for alert in alerts() {
+        let Some(pending) = alert["for"].as_str() else { continue };
+        let minutes: u64 = pending.strip_suffix('m').unwrap().parse().unwrap();
+        assert!(minutes <= 3 || minutes >= 10, "{}: {pending}", alert["alert"]);
+    }
+}
+
 /// The names at the start of the lines of an alert's fields.
 fn field_names(name: &str, severity: &str) -> Vec<String> {
     let is_it = |alert: &&Value| alert["alert"] == name && alert["labels"]["severity"] == severity;
