@@ -158,7 +158,8 @@ fn by_group(messages: &[Message], groups: usize) -> Vec<usize> {
     (0..groups).map(|number| told(format!("Group{number:02}x"))).collect()
 }
 
-/// The messages that tell of a group that was told before. One may tell of many, when much has been waiting.
+/// The messages of which a later one tells some group again. One may tell of many groups, when much has been waiting,
+/// and each of those has a message of its own when it is told again.
 fn repeated(messages: &[Message], groups: usize) -> usize {
     let mut told = vec![false; groups];
     let mut repeats = |message: &&Message| {
@@ -167,7 +168,7 @@ fn repeated(messages: &[Message], groups: usize) -> usize {
         told.iter_mut().zip(here).for_each(|(told, here)| *told |= here);
         again
     };
-    messages.iter().filter(|message| repeats(message)).count()
+    messages.iter().rev().filter(|message| repeats(message)).count()
 }
 
 #[tokio::test]
